@@ -1,0 +1,26 @@
+# Two commands do everything on a fresh machine: make demo, make test. Each makes its own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEPS := $(VENV)/.installed
+
+.PHONY: demo test lint clean
+
+$(DEPS): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[nerf,dev]'
+	touch $(DEPS)
+
+demo: $(DEPS)
+	$(BIN)/python scripts/demo.py
+
+test: $(DEPS) lint
+	$(BIN)/python -m pytest
+
+lint: $(DEPS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) outputs

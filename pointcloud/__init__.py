@@ -1,0 +1,1 @@
+"""The point-cloud branch: sparse 3D networks trained without labels."""
