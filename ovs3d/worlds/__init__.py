@@ -1,0 +1,1 @@
+"""Procedural scenes with exact truth, and writers for the formats that real data come in."""

@@ -1,0 +1,214 @@
+"""Surface colour as a function of place: painted objects, and textured tables and walls.
+
+Nothing here depends on the view, and edges are softened over about one pixel of a tabletop view.
+"""
+
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+
+RGB = {
+    "red": (0.82, 0.10, 0.10),
+    "orange": (0.95, 0.48, 0.05),
+    "yellow": (0.95, 0.86, 0.12),
+    "green": (0.12, 0.58, 0.18),
+    "blue": (0.12, 0.28, 0.82),
+    "purple": (0.50, 0.16, 0.62),
+    "black": (0.07, 0.07, 0.08),
+    "white": (0.93, 0.93, 0.92),
+}
+_IVORY, _GREY, _INK = (0.95, 0.93, 0.85), (0.48, 0.48, 0.50), (0.12, 0.10, 0.10)
+_SECOND = {"white": _GREY, "yellow": _INK}  # all others are patterned with ivory
+
+_EDGE_M = 0.003
+_TEXEL_M = 0.002
+_TEXELS = 1024
+
+
+def painted(
+    color: str, pattern: str, xyz: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
+    """Colour in 0..1 of points of an object in its own frame (metres)."""
+    first = np.array(RGB[color], np.float32)
+    second = np.array(_SECOND.get(color, _IVORY), np.float32)
+    share = _PATTERN[pattern](xyz, normals)[:, None]
+    return first + (second - first) * share
+
+
+def _soft_step(distance_m: np.ndarray) -> np.ndarray:
+    return np.clip(0.5 + distance_m / _EDGE_M, 0.0, 1.0)
+
+
+def _plain(xyz: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    return np.zeros(len(xyz), np.float32)
+
+
+def _striped(
+    xyz: np.ndarray, normals: np.ndarray, period_m: float = 0.042, share: float = 0.42
+) -> np.ndarray:
+    along = xyz @ np.array([0.45, 0.30, 0.84], np.float32)
+    return _soft_step(share * period_m / 2 - np.abs(along % period_m - period_m / 2))
+
+
+def _spotted(
+    xyz: np.ndarray, normals: np.ndarray, period_m: float = 0.044, radius_m: float = 0.0135
+) -> np.ndarray:
+    u, v = _surface_plane(xyz, normals)
+    row = np.round(v / (0.866 * period_m))
+    du = (u / period_m + 0.5 * (row % 2)) % 1.0 - 0.5
+    return _soft_step(radius_m - np.hypot(du * period_m, v - row * 0.866 * period_m))
+
+
+def _checkered(xyz: np.ndarray, normals: np.ndarray, cell_m: float = 0.03) -> np.ndarray:
+    u, v = _surface_plane(xyz, normals)
+    wave = np.sin(u * np.pi / cell_m) * np.sin(v * np.pi / cell_m)
+    return _soft_step(wave * cell_m / np.pi)
+
+
+def _surface_plane(xyz: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two coordinates across the normal's main axis, shifted so that symmetric objects are not cut at an edge."""
+    axis = np.abs(normals).argmax(axis=1)
+    u = np.where(axis == 0, xyz[:, 1], xyz[:, 0])
+    v = np.where(axis == 2, xyz[:, 1], xyz[:, 2])
+    return u + 0.008, v + 0.005
+
+
+_PATTERN = {"plain": _plain, "striped": _striped, "spotted": _spotted, "checkered": _checkered}
+
+
+def textured(name: str, uv_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+    """Colour in 0..1 of a table or wall of ``words.TABLES`` or ``words.WALLS`` at a place on its plane."""
+    texels = (uv_m * (1.0 / _TEXEL_M)).astype(np.int32) % _TEXELS
+    return _texture(name)[texels[:, 1], texels[:, 0]]
+
+
+@cache
+def _texture(name: str) -> Float[np.ndarray, "h w 3"]:
+    """A square of 2.05 m that repeats without a seam; first axis up the wall or away on the table."""
+    v, u = np.mgrid[:_TEXELS, :_TEXELS].astype(np.float32) * _TEXEL_M
+    return _blur(np.clip(_TEXTURE[name](u, v), 0, 1)).astype(np.float32)
+
+
+def _wood(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    plank = np.floor(v / _cells(0.128))
+    warp = 0.02 * _noise(0.25, seed=1) + 0.004 * _noise((0.2, 0.02), seed=2)
+    rings = np.sin((v + warp + 0.37 * plank) * 2 * np.pi / 0.016)
+    tone = 0.55 + 0.10 * _pick(plank, seed=3) + 0.06 * rings + 0.07 * _noise((0.15, 0.01), seed=4)
+    gap = _line(v, _cells(0.128), 0.004)
+    return _mix((0.30, 0.16, 0.07), (0.86, 0.62, 0.38), tone) * (1 - 0.65 * gap[..., None])
+
+
+def _marble(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    cloud = _noise(0.2, seed=5) + 0.5 * _noise(0.08, seed=6) + 0.3 * _noise(0.03, seed=7)
+    veins = np.exp(-np.abs(cloud) * 9) + 0.6 * np.exp(-np.abs(_noise(0.1, seed=8) - 0.3) * 12)
+    grain = 0.06 * _noise(0.012, seed=9) + 0.05 * _noise(0.05, seed=10)
+    return _mix((0.42, 0.45, 0.47), (0.88, 0.89, 0.87), 0.95 - 0.75 * veins + grain)
+
+
+def _wicker(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    pitch = _cells(0.032)
+    i, j = np.floor(u / pitch), np.floor(v / pitch)
+    over = (i + j) % 2 == 0
+    across = np.where(over, v, u) / pitch % 1.0 - 0.5
+    along = np.where(over, u, v) / pitch % 1.0 - 0.5
+    tone = (
+        0.9
+        - 1.3 * across**2
+        - 0.9 * along**2
+        + 0.25 * (_pick(i + 71 * j, seed=11) - 0.5)
+        + 0.12 * _noise(0.3, seed=12)
+    )
+    return _mix((0.22, 0.17, 0.09), (0.80, 0.72, 0.50), tone)
+
+
+def _brick(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    high, wide = _cells(0.064), _cells(0.146)
+    row = np.floor(v / high)
+    shifted = u + 0.5 * wide * (row % 2)
+    mortar = np.maximum(_line(v, high, 0.01), _line(shifted, wide, 0.01))
+    tone = 0.7 * _pick(row * 57 + np.floor(shifted / wide) % round(_TEXELS * _TEXEL_M / wide), seed=13)
+    tone = tone + 0.15 + 0.12 * _noise(0.02, seed=14) + 0.08 * _noise(0.3, seed=15)
+    clay = _mix((0.42, 0.17, 0.12), (0.76, 0.38, 0.27), tone)
+    return clay + (np.array((0.74, 0.71, 0.66)) - clay) * mortar[..., None]
+
+
+def _stone(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    first, second, cell = _voronoi(u, v, count=220)
+    joint = np.clip(1.4 - (second - first) / 0.008, 0, 1)
+    tone = 0.8 * _pick(cell, seed=16) + 0.1 + 0.18 * _noise(0.03, seed=17) + 0.12 * _noise(0.012, seed=18)
+    rock = _mix((0.33, 0.34, 0.36), (0.68, 0.66, 0.62), tone)
+    return rock * (1 - 0.6 * joint[..., None])
+
+
+def _tiled(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    side = _cells(0.102)
+    grout = np.maximum(_line(u, side, 0.008), _line(v, side, 0.008))
+    tile = np.floor(u / side) + 131 * np.floor(v / side)
+    tone = _pick(tile, seed=19) + 0.12 * _noise(0.04, seed=20) + 0.08 * _noise(0.015, seed=21)
+    glaze = _mix((0.30, 0.55, 0.55), (0.68, 0.82, 0.78), tone)
+    return glaze + (np.array((0.90, 0.90, 0.88)) - glaze) * grout[..., None]
+
+
+_TEXTURE = {
+    "wooden table": _wood,
+    "marble table": _marble,
+    "wicker table": _wicker,
+    "brick wall": _brick,
+    "stone wall": _stone,
+    "tiled wall": _tiled,
+}
+
+
+def _cells(size_m: float) -> float:
+    """The size nearest to ``size_m`` of which an even number fits the texture."""
+    whole = _TEXELS * _TEXEL_M
+    return whole / (2 * round(whole / size_m / 2))
+
+
+def _line(x: np.ndarray, period_m: float, width_m: float) -> np.ndarray:
+    """1 on lines at the multiples of a period, 0 elsewhere."""
+    return _soft_step(width_m / 2 - np.abs((x + period_m / 2) % period_m - period_m / 2))
+
+
+def _mix(dark: tuple[float, ...], light: tuple[float, ...], tone: np.ndarray) -> np.ndarray:
+    tone = np.clip(tone, 0, 1)[..., None]
+    return np.array(dark) * (1 - tone) + np.array(light) * tone
+
+
+def _pick(index: np.ndarray, seed: int) -> np.ndarray:
+    """A fixed random number in 0..1 for each integer."""
+    return np.random.default_rng(seed).random(8192)[index.astype(np.int64) % 8192]
+
+
+def _noise(size_m: float | tuple[float, float], seed: int) -> np.ndarray:
+    """Smooth periodic noise of unit variance with features of the given size (along u, along v)."""
+    size_u, size_v = (size_m, size_m) if isinstance(size_m, float) else size_m
+    white = np.random.default_rng(seed).standard_normal((_TEXELS, _TEXELS))
+    freq_v, freq_u = np.fft.fftfreq(_TEXELS, _TEXEL_M)[:, None], np.fft.rfftfreq(_TEXELS, _TEXEL_M)[None]
+    keep = np.exp(-2 * ((freq_u * size_u) ** 2 + (freq_v * size_v) ** 2))
+    noise = np.fft.irfft2(np.fft.rfft2(white) * keep, s=white.shape)
+    return noise / noise.std()
+
+
+def _blur(image: np.ndarray) -> np.ndarray:
+    """A [1 2 1] filter on both axes, so that the nearest texel is a fair sample."""
+    for axis in (0, 1):
+        image = (np.roll(image, 1, axis) + 2 * image + np.roll(image, -1, axis)) / 4
+    return image
+
+
+def _voronoi(u: np.ndarray, v: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances to the nearest and second nearest of ``count`` random points, and the nearest one's index."""
+    whole = _TEXELS * _TEXEL_M
+    points = np.random.default_rng(22).random((count, 2)) * whole
+    first, second = np.full(u.shape, np.inf, np.float32), np.full(u.shape, np.inf, np.float32)
+    cell = np.zeros(u.shape, np.int32)
+    for index, (pu, pv) in enumerate(points):
+        du = np.abs((u - pu + whole / 2) % whole - whole / 2)
+        dv = np.abs((v - pv + whole / 2) % whole - whole / 2)
+        distance = np.hypot(0.75 * du, 1.2 * dv).astype(np.float32)
+        nearer = distance < first
+        second = np.where(nearer, first, np.minimum(second, distance))
+        first, cell = np.where(nearer, distance, first), np.where(nearer, index, cell)
+    return first, second, cell
