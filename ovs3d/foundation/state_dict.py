@@ -1,0 +1,87 @@
+"""Read a weights file into tensors without running anything in it, and load them into a module strictly."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ovs3d.errors import InputError
+from ovs3d.foundation.torchscript import is_torchscript, read_torchscript
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    safetensors.SafetensorError,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    ValueError,
+)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors``, ``torch.save`` or TorchScript file, on the CPU.
+
+    A checkpoint's ``state_dict`` is taken out of it, and the ``module.`` of data-parallel training removed.
+
+    Raises:
+        InputError: the file is damaged, holds no tensors, or holds a pickle that would run code.
+    """
+    try:
+        content = _read(path)
+    except _UNREADABLE as error:
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} holds no weights that can be read safely: {cause[:200]}") from error
+    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path} holds no weights: expected tensors by name, got {type(content).__name__}")
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{path} holds no weights: none of {', '.join(list(content)[:4])} is a tensor")
+    return without_prefix(tensors, "module.")
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def without_prefix(state: Mapping, prefix: str) -> dict:
+    """The same tensors with ``prefix`` taken off their names, if all of them have it."""
+    if not all(isinstance(name, str) and name.startswith(prefix) for name in state):
+        return dict(state)
+    return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy a state dict into a module whose names and shapes are exactly the same.
+
+    Raises:
+        InputError: they are not; the message names the first that differ.
+    """
+    expected = module.state_dict()
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    foreign = [name for name in state if name not in expected]
+    other = [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    parts = [("missing", missing), ("not part of it", foreign), ("of another shape", other)]
+    faults = [f"{len(names)} {fault} ({_first(names)})" for fault, names in parts if names]
+    if faults:
+        raise InputError(f"{source} holds weights of another architecture: {'; '.join(faults)}")
+    module.load_state_dict(dict(state))
+
+
+def _first(names: list[str], count: int = 2) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
