@@ -1,0 +1,132 @@
+"""The feature store: what a foundation model computes from an image, computed once.
+
+A file is named after everything that its content depends on: the image's bytes, the model, its weights and
+its parameters. So nothing is ever out of date, and scenes of the same name do not meet.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ovs3d.atomic import atomic_file, remove_stale_files
+from ovs3d.errors import InputError
+
+FORMAT_VERSION = 1
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_log = logging.getLogger(__name__)
+
+Identity = Mapping[str, str | int | float | bool | list]
+
+
+class FeatureStore:
+    """A folder with one safetensors file per image and kind of feature."""
+
+    def __init__(self, folder: Path) -> None:
+        """
+        Args:
+            folder: made when the first file is written; a complete one may be read-only.
+        """
+        self.folder = Path(folder)
+        self._is_prepared = False
+
+    def get_or_compute(
+        self, kind: str, image: bytes, identity: Identity, compute: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """The stored tensors, or those that ``compute`` returns, which are stored first.
+
+        Args:
+            kind: first part of the file name, for instance ``clip-tiles``.
+            image: bytes of the image file.
+            identity: all else that the tensors depend on: model, fingerprint of the weights, parameters.
+            compute: called at most once.
+
+        Returns:
+            Tensors on the CPU, without gradient, the same whether read or computed.
+
+        Raises:
+            InputError: the folder cannot be written, or the disk is full.
+        """
+        key = _canonical(
+            {"kind": kind, "image": _sha256(image), "identity": dict(identity), "format": FORMAT_VERSION}
+        )
+        path = self.folder / f"{kind}-{_sha256(key.encode())[:32]}.safetensors"
+        stored = _read(path, key) if path.exists() else None
+        if stored is not None:
+            return stored
+        self._prepare()
+        tensors = {name: _plain(tensor) for name, tensor in compute().items()}
+        with self._disk_errors(), atomic_file(path) as file:
+            file.write(save(tensors, metadata={"ovs3d": _stamp(key, tensors)}))
+        return tensors
+
+    def _prepare(self) -> None:
+        """Find out that the folder cannot be written before the first image is encoded, not after."""
+        if self._is_prepared:
+            return
+        with self._disk_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_stale_files(self.folder)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        self._is_prepared = True
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise InputError(
+                    f"no space left for features in {self.folder} ({error.strerror}); what was finished is "
+                    "kept: free some space or choose another folder with --feature-dir, then run the command again"
+                ) from error
+            raise InputError(
+                f"cannot write features to {self.folder} ({error.strerror}): "
+                "choose a folder that can be written with --feature-dir"
+            ) from error
+
+
+def _read(path: Path, key: str) -> dict[str, Tensor] | None:
+    """The tensors of a file, or None, said once, where it is damaged or was made from something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            stamp = (file.metadata() or {}).get("ovs3d")
+    except SafetensorError as error:
+        _log.warning("%s is damaged (%s): computing it again", path, error)
+        return None
+    if stamp != _stamp(key, tensors):
+        _log.warning("%s does not hold what its name says: computing it again", path)
+        return None
+    return tensors
+
+
+def _stamp(key: str, tensors: dict[str, Tensor]) -> str:
+    """Key and checksum in one string: safetensors writes several metadata entries in random order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return _canonical({"key": json.loads(key), "sha256": digest.hexdigest()})
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
