@@ -1,7 +1,7 @@
 """Cameras and the transforms between world, camera and pixels.
 
-Camera frames are OpenCV (x right, y down, z forward). A pixel (row, col) covers [row, row+1) x [col, col+1), so its
-centre lies at +0.5. Transforms are named ``target_from_source``, so that chains meet in the middle.
+Camera frames are OpenCV (x right, y down, z forward). A pixel (row, col) covers
+[row, row + 1) x [col, col + 1), so its centre lies at +0.5. Transforms are named ``target_from_source``.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def pixel_from_camera(
 def camera_from_pixel(
     intrinsics: Float[np.ndarray, "3 3"], row_col: Float[np.ndarray, "*n 2"]
 ) -> Float[np.ndarray, "*n 3"]:
-    """Points of depth z = 1 in the camera frame that are seen at (row, col); times a z-depth they are that point."""
+    """Points at z = 1 in the camera frame that are seen at (row, col); scaled by a z-depth they lie there."""
     col_row_one = np.concatenate([row_col[..., ::-1], np.ones_like(row_col[..., :1])], axis=-1)
     return col_row_one @ np.linalg.inv(intrinsics).T
 
@@ -64,7 +64,7 @@ def pixel_centres(height: int, width: int) -> Float[np.ndarray, "h w 2"]:
 
 
 def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
-    """``world_from_camera`` of an upright camera at ``position`` that looks at ``target``; the world's z points up."""
+    """``world_from_camera`` of an upright camera at ``position`` that looks at ``target``; z points up."""
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right = right / np.linalg.norm(right)
@@ -74,5 +74,5 @@ def look_at(position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"]) ->
 
 
 def opengl_from_opencv(pose: Float[np.ndarray, "*n 4 4"]) -> Float[np.ndarray, "*n 4 4"]:
-    """A camera-to-world pose with y up and z backward (OpenGL, nerfstudio) from an OpenCV one; its own inverse."""
+    """The pose of a camera with y up and z backward (OpenGL, nerfstudio) from OpenCV; its own inverse."""
     return pose * np.array([1.0, -1.0, -1.0, 1.0])

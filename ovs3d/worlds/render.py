@@ -45,7 +45,7 @@ class Scene:
     materials: tuple[Material, ...]
     """Colour of each class."""
     lamp: Float[np.ndarray, "3"]
-    """Position of the lamp, float32; it must be the highest point of the scene, since shadow rays do not end."""
+    """Position of the lamp, float32; the highest point of the scene, because shadow rays do not end at it."""
 
     @cached_property
     def _embree(self):
@@ -63,7 +63,7 @@ class Scene:
         return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> dict[str, np.ndarray]:
-        """The first triangle along each ray: ``primID`` (-1 none), ``tfar`` in lengths of the direction, ``u``, ``v``."""
+        """First triangle on each ray: ``primID`` (-1 none), ``tfar`` in direction lengths, ``u``, ``v``."""
         origins = np.broadcast_to(origin.astype(np.float32), directions.shape)
         return self._embree.run(np.ascontiguousarray(origins), directions, query="INTERSECT", output=True)
 

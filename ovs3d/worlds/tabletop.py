@@ -1,7 +1,7 @@
 """Tabletop worlds: five to seven painted objects on a table before a wall, seen by 30 cameras on an arc.
 
-The world's z points up, the table is the plane z = 0, the cameras stand at negative y. Table and walls close the
-scene: every ray of every camera hits something.
+The world's z points up, the table is the plane z = 0, the cameras stand at negative y. Table and walls close
+the scene: every ray of every camera hits something.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,18 @@ import numpy as np
 
 from ovs3d.geometry import Camera, look_at
 from ovs3d.worlds import render as raycast
-from ovs3d.worlds.materials import painted, textured
+from ovs3d.worlds.paint import painted
 from ovs3d.worlds.render import Render, Scene
 from ovs3d.worlds.shapes import shape, smooth_normals
-from ovs3d.worlds.words import COLORS, NOUNS, PATTERNS, TABLES, WALLS
+from ovs3d.worlds.textures import textured
+from ovs3d.worlds.words import COLORS, NOUNS, PATTERNS, TABLES, WALLS, phrase
 
 HEIGHT, WIDTH, N_VIEWS = 240, 320, 30
 HELD_OUT = (3, 9, 15, 21, 27)
 """Indices of the views that are kept from training, inside the arc."""
 
 _AZIMUTH, _ELEVATION, _DISTANCE_M = (-50.0, 50.0), (15.0, 45.0), (1.14, 1.26)
-_SIZE_M, _SPREAD_M, _GAP_M = (0.17, 0.21), (0.36, 0.28), 0.025
+_SIZE_M, _SPREAD_M, _GAP_M = (0.155, 0.19), (0.36, 0.28), 0.025
 _LEFT, _RIGHT, _FRONT, _BACK, _TOP = -1.25, 1.25, -1.6, 0.75, 1.5
 
 
@@ -33,7 +34,7 @@ class TabletopObject:
     color: str
     pattern: str
     size_m: float
-    """Height, or for flat things the length, in metres."""
+    """Size in metres, as ``shapes.Shape`` defines it."""
     x_m: float
     y_m: float
     yaw: float
@@ -41,9 +42,8 @@ class TabletopObject:
 
     @property
     def prompt(self) -> str:
-        """What it is called: "red striped mug"; a plain one has no word for its pattern."""
-        words = (self.color, self.noun) if self.pattern == "plain" else (self.color, self.pattern, self.noun)
-        return " ".join(words)
+        """What it is called: "red striped mug"."""
+        return phrase(self.color, self.pattern, self.noun)
 
     @property
     def world_from_object(self) -> np.ndarray:
@@ -117,12 +117,12 @@ def render(world: TabletopWorld, camera: Camera) -> Render:
 def make_tabletop(seed: int) -> TabletopWorld:
     """The world of a seed: objects of five to seven different nouns that do not touch."""
     rng = np.random.default_rng((seed, 0))
-    nouns = rng.permutation(NOUNS)[: rng.integers(5, 8)]
+    nouns = [NOUNS[index] for index in rng.permutation(len(NOUNS))[: rng.integers(5, 8)]]
     sizes = rng.uniform(*_SIZE_M, len(nouns))
-    radii = sizes * [shape(str(noun)).radius for noun in nouns]
+    radii = sizes * [shape(noun).radius for noun in nouns]
     objects = tuple(
         TabletopObject(
-            noun=str(noun),
+            noun=noun,
             color=str(rng.choice(COLORS)),
             pattern=str(rng.choice(PATTERNS)),
             size_m=float(size),
@@ -143,7 +143,7 @@ def make_tabletop(seed: int) -> TabletopWorld:
 
 
 def _place(rng: np.random.Generator, radii: np.ndarray) -> np.ndarray:
-    """Centres (n, 2) in an ellipse whose circles keep a gap: random tries, begun anew when one does not fit."""
+    """Centres (n, 2) in an ellipse, circles apart by a gap: random tries, begun anew when none fits."""
     while True:
         centres = np.full((len(radii), 2), np.inf)
         for index in np.argsort(-radii, kind="stable"):
@@ -159,7 +159,7 @@ def _place(rng: np.random.Generator, radii: np.ndarray) -> np.ndarray:
 
 
 def _camera(rng: np.random.Generator, azimuth: float, elevation: float, height: int, width: int) -> Camera:
-    """A camera on the arc (degrees) that looks near the table's middle; objects of 0.2 m fill some 28 % of its rows."""
+    """A camera on the arc (degrees) that looks near the table's middle; 0.2 m there are 28 % of its rows."""
     phi, theta = np.radians([azimuth, elevation])
     away = np.array([np.sin(phi) * np.cos(theta), -np.cos(phi) * np.cos(theta), np.sin(theta)])
     target = np.array([0.0, 0.0, 0.06]) + rng.uniform(-0.025, 0.025, 3)

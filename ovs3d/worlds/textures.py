@@ -1,6 +1,6 @@
-"""Surface colour as a function of place: painted objects, and textured tables and walls.
+"""Textured planes: tables and walls with enough structure at every scale for a NeRF to find them.
 
-Nothing here depends on the view, and edges are softened over about one pixel of a tabletop view.
+A texture is one square image that repeats without a seam, made once in a process.
 """
 
 from functools import cache
@@ -8,73 +8,10 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float
 
-RGB = {
-    "red": (0.82, 0.10, 0.10),
-    "orange": (0.95, 0.48, 0.05),
-    "yellow": (0.95, 0.86, 0.12),
-    "green": (0.12, 0.58, 0.18),
-    "blue": (0.12, 0.28, 0.82),
-    "purple": (0.50, 0.16, 0.62),
-    "black": (0.07, 0.07, 0.08),
-    "white": (0.93, 0.93, 0.92),
-}
-_IVORY, _GREY, _INK = (0.95, 0.93, 0.85), (0.48, 0.48, 0.50), (0.12, 0.10, 0.10)
-_SECOND = {"white": _GREY, "yellow": _INK}  # all others are patterned with ivory
+from ovs3d.worlds.paint import soft_step
 
-_EDGE_M = 0.003
 _TEXEL_M = 0.002
 _TEXELS = 1024
-
-
-def painted(
-    color: str, pattern: str, xyz: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
-) -> Float[np.ndarray, "n 3"]:
-    """Colour in 0..1 of points of an object in its own frame (metres)."""
-    first = np.array(RGB[color], np.float32)
-    second = np.array(_SECOND.get(color, _IVORY), np.float32)
-    share = _PATTERN[pattern](xyz, normals)[:, None]
-    return first + (second - first) * share
-
-
-def _soft_step(distance_m: np.ndarray) -> np.ndarray:
-    return np.clip(0.5 + distance_m / _EDGE_M, 0.0, 1.0)
-
-
-def _plain(xyz: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    return np.zeros(len(xyz), np.float32)
-
-
-def _striped(
-    xyz: np.ndarray, normals: np.ndarray, period_m: float = 0.042, share: float = 0.42
-) -> np.ndarray:
-    along = xyz @ np.array([0.45, 0.30, 0.84], np.float32)
-    return _soft_step(share * period_m / 2 - np.abs(along % period_m - period_m / 2))
-
-
-def _spotted(
-    xyz: np.ndarray, normals: np.ndarray, period_m: float = 0.044, radius_m: float = 0.0135
-) -> np.ndarray:
-    u, v = _surface_plane(xyz, normals)
-    row = np.round(v / (0.866 * period_m))
-    du = (u / period_m + 0.5 * (row % 2)) % 1.0 - 0.5
-    return _soft_step(radius_m - np.hypot(du * period_m, v - row * 0.866 * period_m))
-
-
-def _checkered(xyz: np.ndarray, normals: np.ndarray, cell_m: float = 0.03) -> np.ndarray:
-    u, v = _surface_plane(xyz, normals)
-    wave = np.sin(u * np.pi / cell_m) * np.sin(v * np.pi / cell_m)
-    return _soft_step(wave * cell_m / np.pi)
-
-
-def _surface_plane(xyz: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two coordinates across the normal's main axis, shifted so that symmetric objects are not cut at an edge."""
-    axis = np.abs(normals).argmax(axis=1)
-    u = np.where(axis == 0, xyz[:, 1], xyz[:, 0])
-    v = np.where(axis == 2, xyz[:, 1], xyz[:, 2])
-    return u + 0.008, v + 0.005
-
-
-_PATTERN = {"plain": _plain, "striped": _striped, "spotted": _spotted, "checkered": _checkered}
 
 
 def textured(name: str, uv_m: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
@@ -96,7 +33,7 @@ def _wood(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     rings = np.sin((v + warp + 0.37 * plank) * 2 * np.pi / 0.016)
     tone = 0.55 + 0.10 * _pick(plank, seed=3) + 0.06 * rings + 0.07 * _noise((0.15, 0.01), seed=4)
     gap = _line(v, _cells(0.128), 0.004)
-    return _mix((0.30, 0.16, 0.07), (0.86, 0.62, 0.38), tone) * (1 - 0.65 * gap[..., None])
+    return _mix((0.24, 0.15, 0.09), (0.74, 0.57, 0.40), tone) * (1 - 0.65 * gap[..., None])
 
 
 def _marble(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -168,7 +105,7 @@ def _cells(size_m: float) -> float:
 
 def _line(x: np.ndarray, period_m: float, width_m: float) -> np.ndarray:
     """1 on lines at the multiples of a period, 0 elsewhere."""
-    return _soft_step(width_m / 2 - np.abs((x + period_m / 2) % period_m - period_m / 2))
+    return soft_step(width_m / 2 - np.abs((x + period_m / 2) % period_m - period_m / 2))
 
 
 def _mix(dark: tuple[float, ...], light: tuple[float, ...], tone: np.ndarray) -> np.ndarray:
@@ -183,7 +120,7 @@ def _pick(index: np.ndarray, seed: int) -> np.ndarray:
 
 def _noise(size_m: float | tuple[float, float], seed: int) -> np.ndarray:
     """Smooth periodic noise of unit variance with features of the given size (along u, along v)."""
-    size_u, size_v = (size_m, size_m) if isinstance(size_m, float) else size_m
+    size_u, size_v = size_m if isinstance(size_m, tuple) else (size_m, size_m)
     white = np.random.default_rng(seed).standard_normal((_TEXELS, _TEXELS))
     freq_v, freq_u = np.fft.fftfreq(_TEXELS, _TEXEL_M)[:, None], np.fft.rfftfreq(_TEXELS, _TEXEL_M)[None]
     keep = np.exp(-2 * ((freq_u * size_u) ** 2 + (freq_v * size_v) ** 2))
