@@ -127,19 +127,20 @@ def _load_mini() -> Clip:
     table = rows.new_zeros(open_clip.CLIPTextCfg(**config["text_cfg"]).vocab_size, rows.shape[1])
     table[ids] = rows
     state["token_embedding.weight"] = table
-    return _build(parse_weights(MINI), config, path, state, known_ids=frozenset(ids.tolist()))
+    known = frozenset(ids.tolist())
+    return _build(parse_weights(MINI), config, path, state, fingerprint=sha256_of(path), known_ids=known)
 
 
 def _load_real(spec: WeightsSpec) -> Clip:
     config = _config(spec.architecture)
-    path = weights_file(spec)
+    path, fingerprint = weights_file(spec)
     state = read_state_dict(path)
     by_openai = [state.pop(name) for name in _OPENAI_EXTRAS if name in state]
     file = None if spec.is_path else published(spec)
     config["quick_gelu"] = bool(config.get("quick_gelu") or by_openai or (file and file.quick_gelu))
     if file and file.mean and file.std:
-        return _build(spec, config, path, state, mean=file.mean, std=file.std)
-    return _build(spec, config, path, state)
+        return _build(spec, config, path, state, fingerprint=fingerprint, mean=file.mean, std=file.std)
+    return _build(spec, config, path, state, fingerprint=fingerprint)
 
 
 def _config(architecture: str) -> dict:
@@ -159,7 +160,6 @@ def _build(spec: WeightsSpec, config: dict, path: Path, state: dict[str, Tensor]
     return Clip(
         name=spec.architecture,
         weights=str(spec),
-        fingerprint=sha256_of(path),
         d=config["embed_dim"],
         image_size=image_size if isinstance(image_size, int) else image_size[0],
         model=model,

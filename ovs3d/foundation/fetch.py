@@ -28,22 +28,27 @@ def fetch(file: Published, folder: Path) -> Path:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         _download(file, part, path)
-        verify(part, file)
-        record_hash(path, sha256_of(part))
+        record_hash(path, verify(part, file))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
-def verify(path: Path, file: Published) -> None:
-    """Compare a file with the published hash, or with that of its first download where none is published."""
+def verify(path: Path, file: Published) -> str:
+    """The sha256 of a file, compared with the published one, or with its first download's where none is.
+
+    Raises:
+        InputError: they differ.
+    """
     expected = file.sha256 or recorded_hash(path)
     found = sha256_of(path)
     if not found.startswith(expected):
         raise InputError(
-            f"{path} is not {file.name}: its sha256 is {found}, expected {expected}; delete it and fetch"
+            f"{path} is not the published {file.name}: its sha256 is {found}, expected {expected};"
+            f" delete it and run `ovs3d weights fetch {file.name}`"
         )
+    return found
 
 
 def sha256_of(path: Path) -> str:

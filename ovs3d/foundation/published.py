@@ -19,6 +19,7 @@ class Published:
     """clip, dino or sam."""
     architecture: str
     tag: str
+    """Empty for a file that the user named by its URL."""
     url: str
     sha256: str
     """The file's hash or its first digits, as its publisher gives it; empty where it gives none."""
@@ -30,12 +31,14 @@ class Published:
 
     @property
     def name(self) -> str:
-        return f"{self.architecture}/{self.tag}"
+        return f"{self.architecture}/{self.tag or f'{self.url}#sha256={self.sha256}'}"
 
     def path_in(self, folder: Path) -> Path:
         """Where the file lies in a weights folder."""
         suffix = Path(self.url).suffix or ".pt"
-        return folder / self.architecture.removesuffix("-quickgelu") / (self.tag + suffix)
+        return (
+            folder / self.architecture.removesuffix("-quickgelu") / ((self.tag or self.sha256[:16]) + suffix)
+        )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,10 +25,12 @@ _UNREADABLE = (
 )
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, wrappers: tuple[str, ...] = ("state_dict",)) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors``, ``torch.save`` or TorchScript file, on the CPU.
 
-    A checkpoint's ``state_dict`` is taken out of it, and the ``module.`` of data-parallel training removed.
+    Args:
+        wrappers: names under which a training checkpoint keeps its weights; the ``module.`` of data-parallel
+            training is removed.
 
     Raises:
         InputError: the file is damaged, holds no tensors, or holds a pickle that would run code.
@@ -35,16 +38,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content = _read(path)
     except _UNREADABLE as error:
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} holds no weights that can be read safely: {cause[:200]}") from error
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for wrapper in wrappers:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no weights: expected tensors by name, got {type(content).__name__}")
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"{path} holds no weights: none of {', '.join(list(content)[:4])} is a tensor")
-    return without_prefix(tensors, "module.")
+        raise InputError(f"{path} holds no weights: none of {list(content)[:4]} is a tensor")
+    return _without_prefix(tensors, "module.")
 
 
 def _read(path: Path) -> object:
@@ -52,13 +56,13 @@ def _read(path: Path) -> object:
         return load_file(path)
     if is_torchscript(path):
         return read_torchscript(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals([Namespace]):  # DINO's checkpoints hold their command line
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def without_prefix(state: Mapping, prefix: str) -> dict:
-    """The same tensors with ``prefix`` taken off their names, if all of them have it."""
-    if not all(isinstance(name, str) and name.startswith(prefix) for name in state):
-        return dict(state)
+def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    if not all(name.startswith(prefix) for name in state):
+        return state
     return {name.removeprefix(prefix): value for name, value in state.items()}
 
 

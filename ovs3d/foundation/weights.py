@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovs3d.errors import InputError
-from ovs3d.foundation.fetch import fetch
+from ovs3d.foundation.fetch import fetch, sha256_of, verify
 from ovs3d.foundation.published import Published, find_published
 
 MINI = "mini"
@@ -85,19 +85,21 @@ def mini_folder(kind: str) -> Path:
 def published(spec: WeightsSpec) -> Published:
     """What is to be fetched for a tag or a URL."""
     if spec.is_url:
-        return Published("", spec.architecture, spec.sha256[:16], spec.source, spec.sha256)
+        return Published("", spec.architecture, "", spec.source, spec.sha256)
     return find_published(spec.architecture, spec.source)
 
 
-def weights_file(spec: WeightsSpec) -> Path:
-    """The local file of weights that are not mini; a published file is fetched where it is missing.
+def weights_file(spec: WeightsSpec) -> tuple[Path, str]:
+    """The local file of weights that are not mini, and its sha256; a published file is fetched if missing.
 
     Raises:
-        InputError: no such file or tag, or the file is missing and cannot be fetched.
+        InputError: no such file or tag, or it cannot be fetched, or it is not what was published.
     """
     if not spec.is_path:
-        return fetch(published(spec), weights_folder())
+        file = published(spec)
+        path = fetch(file, weights_folder())
+        return path, verify(path, file)
     path = Path(spec.source).expanduser()
     if not path.is_file():
         raise InputError(f"no weights at {path} (from {spec}); give the path of a file, or --weights mini")
-    return path
+    return path, sha256_of(path)
