@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, look_at
 from ovs3d.worlds import render as raycast
 from ovs3d.worlds.paint import painted
@@ -21,9 +22,9 @@ HEIGHT, WIDTH, N_VIEWS = 240, 320, 30
 HELD_OUT = (3, 9, 15, 21, 27)
 """Indices of the views that are kept from training, inside the arc."""
 
-_AZIMUTH, _ELEVATION, _DISTANCE_M = (-50.0, 50.0), (15.0, 45.0), (1.14, 1.26)
+_AZIMUTH, _ELEVATION, _DISTANCE_M = (-50.0, 50.0), (15.0, 40.0), (1.14, 1.26)
 _SIZE_M, _SPREAD_M, _GAP_M = (0.155, 0.19), (0.36, 0.28), 0.025
-_LEFT, _RIGHT, _FRONT, _BACK, _TOP = -1.25, 1.25, -1.6, 0.75, 1.5
+_LEFT, _RIGHT, _FRONT, _BACK, _TOP = -1.15, 1.15, -1.6, 0.58, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,13 @@ def render(world: TabletopWorld, camera: Camera) -> Render:
 
 
 def make_tabletop(seed: int) -> TabletopWorld:
-    """The world of a seed: objects of five to seven different nouns that do not touch."""
+    """The world of a seed: objects of five to seven different nouns that do not touch.
+
+    Raises:
+        InputError: the seed is negative.
+    """
+    if seed < 0:
+        raise InputError(f"a world's seed is a whole number from 0, not {seed}")
     rng = np.random.default_rng((seed, 0))
     nouns = [NOUNS[index] for index in rng.permutation(len(NOUNS))[: rng.integers(5, 8)]]
     sizes = rng.uniform(*_SIZE_M, len(nouns))

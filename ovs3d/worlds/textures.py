@@ -71,7 +71,7 @@ def _brick(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _stone(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    first, second, cell = _voronoi(u, v, count=220)
+    first, second, cell = _voronoi(u, v, pitch_m=0.128)
     joint = np.clip(1.4 - (second - first) / 0.008, 0, 1)
     tone = 0.8 * _pick(cell, seed=16) + 0.1 + 0.18 * _noise(0.03, seed=17) + 0.12 * _noise(0.012, seed=18)
     rock = _mix((0.33, 0.34, 0.36), (0.68, 0.66, 0.62), tone)
@@ -135,17 +135,17 @@ def _blur(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _voronoi(u: np.ndarray, v: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distances to the nearest and second nearest of ``count`` random points, and the nearest one's index."""
-    whole = _TEXELS * _TEXEL_M
-    points = np.random.default_rng(22).random((count, 2)) * whole
-    first, second = np.full(u.shape, np.inf, np.float32), np.full(u.shape, np.inf, np.float32)
-    cell = np.zeros(u.shape, np.int32)
-    for index, (pu, pv) in enumerate(points):
-        du = np.abs((u - pu + whole / 2) % whole - whole / 2)
-        dv = np.abs((v - pv + whole / 2) % whole - whole / 2)
-        distance = np.hypot(0.75 * du, 1.2 * dv).astype(np.float32)
-        nearer = distance < first
-        second = np.where(nearer, first, np.minimum(second, distance))
-        first, cell = np.where(nearer, distance, first), np.where(nearer, index, cell)
+def _voronoi(u: np.ndarray, v: np.ndarray, pitch_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances to the nearest and second nearest point of a jittered grid, and the nearest one's index."""
+    pitch = _cells(pitch_m)
+    count = round(_TEXELS * _TEXEL_M / pitch)
+    first, second = np.full(u.shape, np.inf), np.full(u.shape, np.inf)
+    cell = np.zeros(u.shape)
+    for du, dv in np.ndindex(3, 3):
+        i, j = np.floor(u / pitch) + du - 1, np.floor(v / pitch) + dv - 1
+        index = i % count + count * (j % count)
+        distance = np.hypot(u - (i + _pick(index, seed=22)) * pitch, v - (j + _pick(index, seed=23)) * pitch)
+        second = np.minimum(second, np.maximum(first, distance))
+        cell = np.where(distance < first, index, cell)
+        first = np.minimum(first, distance)
     return first, second, cell
