@@ -88,7 +88,7 @@ class FeatureStore:
             if error.errno in _FULL:
                 raise InputError(
                     f"no space left for features in {self.folder} ({error.strerror}); what was finished is "
-                    "kept: free some space or choose another folder with --feature-dir, then run the command again"
+                    "kept: free some space or choose another folder with --feature-dir, then run it again"
                 ) from error
             raise InputError(
                 f"cannot write features to {self.folder} ({error.strerror}): "

@@ -1,0 +1,64 @@
+"""Photos and masks on the disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ovs3d.atomic import atomic_file
+from ovs3d.errors import InputError
+
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L")
+
+
+def read_image(path: Path) -> UInt8[Tensor, "h w 3"]:
+    """An image file as RGB.
+
+    Pixels are taken as stored: an EXIF orientation is not applied, since nerfstudio's poses ignore it too.
+    Transparent pixels are shown on white.
+
+    Raises:
+        InputError: no such file, truncated, not an image, or of more than 8 bits per channel.
+    """
+    with _open(path) as image:
+        if image.mode in _DEEP:
+            raise InputError(f"{path}: {image.mode} pixels; expected an image with 8 bits per channel")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return torch.from_numpy(np.array(image.convert("RGB")))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header of an image file.
+
+    Raises:
+        InputError: no such file, or not an image.
+    """
+    with _open(path) as image:
+        return image.height, image.width
+
+
+def write_png(path: Path, picture: UInt8[np.ndarray, "h w c"] | UInt8[np.ndarray, "h w"]) -> None:
+    """Write a grey, RGB or RGBA picture; folders are made, a killed process leaves no half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        Image.fromarray(picture).save(file, format="PNG")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such image") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
