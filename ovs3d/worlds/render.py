@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ovs3d.geometry import Camera, camera_from_pixel, pixel_centres
 
@@ -90,7 +90,7 @@ def render(scene: Scene, camera: Camera) -> Render:
     return Render(rgb, depth.reshape(labels.shape), labels)
 
 
-def _borders(labels: Int[np.ndarray, "h w"]) -> np.ndarray:
+def _borders(labels: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """True where one of the four neighbours has another label."""
     border = np.zeros(labels.shape, bool)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]

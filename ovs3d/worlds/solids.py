@@ -7,7 +7,7 @@ import numpy as np
 import trimesh
 from trimesh.creation import cylinder, icosphere, revolve
 
-Point = Sequence[float]
+Point = Sequence[float | int]
 
 
 def block(size: Point, at: Point, yaw: float = 0.0) -> trimesh.Trimesh:

@@ -193,7 +193,7 @@ def _wall_triangles() -> tuple[np.ndarray, np.ndarray]:
     return corners, smooth_normals(corners)
 
 
-def _quad(*corners: tuple[float, float, float]) -> np.ndarray:
+def _quad(*corners: tuple[float, float, float | int]) -> np.ndarray:
     a, b, c, d = corners
     return np.array([[a, b, c], [a, c, d]])
 

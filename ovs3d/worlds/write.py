@@ -28,7 +28,8 @@ class Views:
 def write_nerfstudio(folder: Path, views: Views) -> None:
     """``transforms.json``, ``images/``, ``depth/``, ``segmentations/`` (class ids) and ``classes.txt``.
 
-    Depth is z-depth in uint16 millimetres, as nerfstudio reads it by default. Poses are OpenGL camera-to-world. Validation and test are both the held-out views.
+    Depth is z-depth in uint16 millimetres, nerfstudio's default. Poses are OpenGL camera-to-world.
+    Validation and test are both the held-out views.
     """
     _start(folder, prompts="classes.txt", subfolders=("images", "depth", "segmentations"))
     names = [f"frame_{index:05d}.png" for index in range(1, len(views.cameras) + 1)]
@@ -67,9 +68,9 @@ def _transforms(names: list[str], views: Views) -> dict:
 
 
 def write_3dovs(folder: Path, views: Views) -> None:
-    """``poses_bounds.npy``, ``images/``, ``segmentations/classes.txt`` and ``segmentations/<NN>/<prompt>.png``.
+    """``poses_bounds.npy``, ``images/``, ``segmentations/classes.txt``, ``segmentations/<NN>/<prompt>.png``.
 
-    Masks (255 where the class is) exist for the held-out views; NN is the index of the image. Classes are sorted.
+    Masks, 255 where the class is, exist for the held-out views; NN is the image's index. Classes are sorted.
     """
     _start(folder, prompts="segmentations/classes.txt", subfolders=("images", "segmentations"))
     for index, view in enumerate(views.renders):
@@ -86,7 +87,7 @@ def write_3dovs(folder: Path, views: Views) -> None:
 
 
 def llff_row(camera: Camera, view: Render) -> Float[np.ndarray, "17"]:
-    """A row of poses_bounds: 3x5 [down, right, backward, position, (h, w, focal)], then least and most depth."""
+    """A row of poses_bounds: 3x5 [down, right, backward, position, (h, w, focal)], then depth bounds."""
     right, down, forward = camera.world_from_camera[:3, :3].T
     size = (camera.height, camera.width, camera.intrinsics[0, 0])
     pose = np.stack([down, right, -forward, camera.position, size], axis=1)
