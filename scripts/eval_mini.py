@@ -1,0 +1,233 @@
+"""Measure the mini models on worlds that they were not trained on, and write docs/reports/mini.json.
+
+python scripts/eval_mini.py            # everything
+python scripts/eval_mini.py --models clip --out /tmp/clip.json
+"""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import open_clip
+import timm
+import torch
+import tyro
+from mini_captions import HELD_OUT, NOUN_OF_THING, THING_ID, THINGS
+from mini_crops import Window
+from segment_anything import SamPredictor
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ovs3d.foundation.clip import Clip, load_clip
+from ovs3d.foundation.dino import Dino, load_dino
+from ovs3d.foundation.sam import load_sam
+from ovs3d.worlds.tabletop import Render, TabletopWorld, make_tabletop, render
+from ovs3d.worlds.words import NOUNS
+
+FIRST_SEED = 50_000
+MIN_VISIBLE = 200  # pixels of an object that is asked for
+TIGHT, LOOSE = 1.1, 2.0  # side of the square crop in longer sides of the object's box
+SCALES = (5, 7, 10)  # tile side = image height / scale
+
+
+@dataclass(frozen=True)
+class Config:
+    """Measure the mini models on held-out worlds."""
+
+    models: tuple[Literal["clip", "dino", "sam"], ...] = ("clip", "dino", "sam")
+    """What to measure."""
+    out: Path = Path("docs/reports/mini.json")
+    """The report; figures of models that are not measured stay as they are."""
+    crop_worlds: int = 200
+    """Worlds for zero-shot classification, one view each."""
+    image_worlds: int = 12
+    """Worlds for whole images, one view each."""
+
+
+def held_out_views(count: int) -> Iterator[tuple[TabletopWorld, Render]]:
+    """World and one of its 30 views, another one for each seed."""
+    for seed in tqdm(range(FIRST_SEED, FIRST_SEED + count)):
+        world = make_tabletop(seed)
+        yield world, render(world, world.cameras()[seed % 30])
+
+
+def visible_objects(world: TabletopWorld, picture: Render) -> list[int]:
+    """Class ids of the objects of which enough is seen."""
+    pixels = np.bincount(picture.labels.ravel(), minlength=len(world.classes))[: len(world.objects)]
+    return np.flatnonzero(pixels >= MIN_VISIBLE).tolist()
+
+
+def crop_around(picture: Render, class_id: int, factor: float, size: int) -> Tensor:
+    """Square crop, float (3, size, size) in 0..1, whose side is `factor` times the longer side of the box."""
+    rows, columns = np.nonzero(picture.labels == class_id)
+    box = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], float)
+    side = factor * max(box[2] - box[0], box[3] - box[1])
+    return Window.around((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side).image(picture.rgb, size) / 255
+
+
+def zero_shot(clip: Clip, count: int) -> dict:
+    """Top-1 over all nouns and over all colour-pattern-noun combinations, bare prompts, per kind of crop."""
+    truth, crops = [], {"tight": [], "loose": []}
+    for world, picture in held_out_views(count):
+        for k in visible_objects(world, picture):
+            truth.append(THING_ID[world.classes[k]])
+            crops["tight"].append(crop_around(picture, k, TIGHT, clip.image_size))
+            crops["loose"].append(crop_around(picture, k, LOOSE, clip.image_size))
+    things, new = np.array(truth), HELD_OUT[truth]
+    full_prompts = THINGS[: len(HELD_OUT) - 6]
+    figures: dict = {"objects": len(things), "never_trained_objects": int(new.sum())}
+    for kind, images in crops.items():
+        x = F.normalize(clip.encode_images(torch.stack(images)), dim=-1)
+        noun = (x @ clip.encode_texts(list(NOUNS)).T).argmax(1).numpy() == NOUN_OF_THING[things]
+        full = (x @ clip.encode_texts(list(full_prompts)).T).argmax(1).numpy() == things
+        for name, right in (("nouns", noun), ("combinations", full)):
+            figures[f"{name}_{kind}"] = float(right.mean())
+            figures[f"{name}_{kind}_never_trained"] = float(right[new].mean())
+    return figures
+
+
+def tile_scores(clip: Clip, rgb: np.ndarray, texts: Tensor) -> Tensor:
+    """Scores (k, h, w): similarity of square tiles, mean over the tiles on a pixel, then over the scales."""
+    h, w, _ = rgb.shape
+    image = torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
+    per_scale = []
+    for scale in SCALES:
+        side = h // scale
+        corners = [(r, c) for r in _starts(h, side) for c in _starts(w, side)]
+        tiles = torch.stack([image[:, r : r + side, c : c + side] for r, c in corners])
+        parts = [clip.encode_images(part) for part in tiles.split(256)]
+        similarity = F.normalize(torch.cat(parts), dim=-1) @ texts.T
+        total = torch.zeros(len(texts) + 1, h, w)
+        for (r, c), values in zip(corners, F.pad(similarity, (0, 1), value=1.0), strict=True):
+            total[:, r : r + side, c : c + side] += values[:, None, None]
+        per_scale.append(total[:-1] / total[-1])
+    return torch.stack(per_scale).mean(0)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """First pixels of tiles a quarter of a side apart, the last one at the border."""
+    return sorted({*range(0, length - side, max(side // 4, 1)), length - side})
+
+
+def raw_teacher(clip: Clip, count: int) -> dict:
+    """Mean IoU (over the classes in an image, then over images) and pixel accuracy of the argmax."""
+    ious, accuracies = [], []
+    for world, picture in held_out_views(count):
+        scores = tile_scores(clip, picture.rgb, clip.encode_texts(list(world.classes)))
+        predicted, truth = scores.argmax(0).numpy(), picture.labels
+        classes = np.unique(truth)
+        ious.append(np.mean([_iou(predicted == k, truth == k) for k in classes]))
+        accuracies.append((predicted == truth).mean())
+    return {"teacher_miou": float(np.mean(ious)), "teacher_accuracy": float(np.mean(accuracies))}
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def same_object_auc(dino: Dino, count: int) -> dict:
+    """AUC of the cosine of two patches for "of one object", over all pairs of an image, mean over images.
+
+    A patch belongs to the class of most of its pixels; table and wall are classes as well. The second figure
+    takes only pairs of which both are on objects.
+    """
+    everything, objects = [], []
+    for world, picture in held_out_views(count):
+        image = torch.from_numpy(picture.rgb).permute(2, 0, 1)[None].float() / 255
+        tokens = F.normalize(dino.tokens(image)[0].flatten(0, 1), dim=-1).numpy()
+        labels = majority(picture.labels, dino.patch, len(world.classes)).ravel()
+        everything.append(pair_auc(tokens, labels))
+        on_object = labels < len(world.objects)
+        objects.append(pair_auc(tokens[on_object], labels[on_object]))
+    return {"auc": float(np.mean(everything)), "auc_between_objects": float(np.mean(objects))}
+
+
+def majority(labels: np.ndarray, patch: int, k: int) -> np.ndarray:
+    """The most frequent label of each patch."""
+    h, w = labels.shape
+    blocks = labels.reshape(h // patch, patch, w // patch, patch)
+    return np.stack([(blocks == c).sum((1, 3)) for c in range(k)]).argmax(0)
+
+
+def pair_auc(tokens: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve of cosine against "same label", over all unordered pairs."""
+    i, j = np.triu_indices(len(labels), 1)
+    return float(roc_auc_score(labels[i] == labels[j], (tokens @ tokens.T)[i, j]))
+
+
+def point_masks(predictor: SamPredictor, count: int) -> dict:
+    """IoU of the mask of one click, a random pixel of each visible object, table and wall.
+
+    `iou` takes of the three masks the one that the model scores highest; `iou_oracle` the best of the three.
+    """
+    rng = np.random.default_rng(0)
+    chosen, best, per_class = [], [], {"object": [], "background": []}
+    for world, picture in held_out_views(count):
+        predictor.set_image(picture.rgb)
+        backgrounds = [k for k in np.unique(picture.labels).tolist() if k >= len(world.objects)]
+        for k in visible_objects(world, picture) + backgrounds:
+            truth = picture.labels == k
+            row, column = rng.choice(np.argwhere(truth))
+            point = np.array([[column + 0.5, row + 0.5]])
+            masks, scores, _ = predictor.predict(point, np.array([1]), multimask_output=True)
+            ious = [_iou(mask, truth) for mask in masks]
+            chosen.append(ious[int(scores.argmax())])
+            best.append(max(ious))
+            per_class["background" if k in backgrounds else "object"].append(chosen[-1])
+    return {
+        "iou": float(np.mean(chosen)),
+        "iou_oracle": float(np.mean(best)),
+        "iou_objects": float(np.mean(per_class["object"])),
+        "iou_table_and_wall": float(np.mean(per_class["background"])),
+        "masks": len(chosen),
+    }
+
+
+def measure(model: str, config: Config) -> dict:
+    """All figures of one of the mini models."""
+    start = time.monotonic()
+    if model == "clip":
+        clip = load_clip("mini")
+        figures = zero_shot(clip, config.crop_worlds) | raw_teacher(clip, config.image_worlds)
+        figures["fingerprint"] = clip.fingerprint
+    elif model == "dino":
+        dino = load_dino("mini")
+        figures = same_object_auc(dino, config.image_worlds) | {"fingerprint": dino.fingerprint}
+    else:
+        figures = point_masks(SamPredictor(load_sam("mini")), config.image_worlds)
+    return figures | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def main(config: Config) -> None:
+    """Measure, print and merge into the report."""
+    report = json.loads(config.out.read_text()) if config.out.exists() else {}
+    report |= {
+        "task": "mini models on held-out tabletop worlds",
+        "protocol": "world seeds from 50000, view seed % 30, 320x240, bare prompts; see scripts/eval_mini.py",
+        "tight_loose": [TIGHT, LOOSE],
+        "min_visible_pixels": MIN_VISIBLE,
+        "tile_scales": SCALES,
+        "config": {k: v for k, v in asdict(config).items() if k != "out"},
+        "versions": {
+            "torch": torch.__version__,
+            "open_clip": open_clip.__version__,
+            "timm": timm.__version__,
+        },
+        "hardware": f"{platform.machine()}, {torch.get_num_threads()} thread(s), CPU",
+    }
+    for model in config.models:
+        report[model] = measure(model, config)
+        print(model, json.dumps(report[model], indent=2))
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

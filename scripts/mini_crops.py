@@ -1,0 +1,122 @@
+"""Square crops of the training views with the thing that they show: what the mini CLIP learns from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mini_captions import HELD_OUT, N_OBJECTS
+from mini_views import HEIGHT, MAX_CLASSES, WIDTH, Views
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import IterableDataset
+
+GRID = 24  # labels are read at GRID x GRID points of a crop
+_offsets = (np.arange(GRID) + 0.5) / GRID - 0.5
+CENTRE_WEIGHT = np.exp(-(_offsets[:, None] ** 2 + _offsets[None] ** 2) / (2 * 0.25**2))
+CENTRE_WEIGHT /= CENTRE_WEIGHT.sum()
+MIN_VISIBLE = 80  # pixels
+MIN_SHARE = 0.10  # of an object, by centre-weighted area
+MIN_LEAD = 1.3  # of the first over the second
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of a view: top row, left column and side in pixels."""
+
+    top: int
+    left: int
+    side: int
+
+    @staticmethod
+    def around(row: float, column: float, side: float) -> "Window":
+        """The square of this centre and side, shrunk and moved as far as needed to lie inside the view."""
+        s = int(np.clip(round(side), 8, min(HEIGHT, WIDTH)))
+        top = int(np.clip(round(row - s / 2), 0, HEIGHT - s))
+        left = int(np.clip(round(column - s / 2), 0, WIDTH - s))
+        return Window(top, left, s)
+
+    def image(self, rgb: np.ndarray, size: int) -> Tensor:
+        """The crop of uint8 (h, w, 3) as uint8 (3, size, size), resized as Clip.encode_images does it."""
+        crop = rgb[self.top : self.top + self.side, self.left : self.left + self.side]
+        pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float()
+        resized = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True, align_corners=False)
+        return resized[0].round_().clamp_(0, 255).byte()
+
+    def shares(self, labels: np.ndarray) -> np.ndarray:
+        """Centre-weighted share (MAX_CLASSES,) of each class in the crop; sums to 1."""
+        points = ((np.arange(GRID) + 0.5) / GRID * self.side).astype(int)
+        ids = labels[self.top + points[:, None], self.left + points[None]]
+        return np.bincount(ids.ravel(), CENTRE_WEIGHT.ravel(), MAX_CLASSES)
+
+
+def dominant(shares: np.ndarray, things: np.ndarray) -> tuple[int, int]:
+    """(thing that dominates, object that dominates among the objects); -1 where it is none or not clear.
+
+    Shares are by class id and things says what each class is. Table and wall count half for the first.
+    """
+    is_object = (things >= 0) & (things < N_OBJECTS)
+    seen = np.where(is_object, shares, 0.5 * shares)
+    objects = np.where(is_object, shares, 0.0)
+    top = _leader(seen)
+    best = _leader(objects)
+    if best >= 0 and objects[best] < MIN_SHARE:
+        best = -1
+    return (int(things[top]) if top >= 0 else -1), (int(things[best]) if best >= 0 else -1)
+
+
+def _leader(shares: np.ndarray) -> int:
+    first = int(shares.argmax())
+    second = np.partition(shares, -2)[-2]
+    return first if shares[first] > MIN_LEAD * second else -1
+
+
+class Crops(IterableDataset):
+    """Endless batches (image uint8 (b, 3, size, size), thing int64 (b), object int64 (b)), see `dominant`.
+
+    Six in ten are windows of 0.8 to 3 times an object's box, the others tiles of h/5, h/7 and h/10 like the
+    teacher's. Never-trained combinations are left out, and table and wall are kept to about a quarter.
+    """
+
+    def __init__(self, views: Views, batch: int, size: int, seed: int):
+        self.views, self.batch, self.size, self.seed = views, batch, size, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        torch.set_num_threads(1)
+        rng = np.random.default_rng(self.seed)
+        while True:
+            rows = [self._crop(rng) for _ in range(self.batch)]
+            images, things, objects = zip(*rows, strict=True)
+            yield torch.stack(images), torch.tensor(things), torch.tensor(objects)
+
+    def _crop(self, rng: np.random.Generator) -> tuple[Tensor, int, int]:
+        while True:
+            i = rng.integers(len(self.views.rgb))
+            window = self._window(i, rng)
+            thing, obj = dominant(window.shares(self.views.labels[i]), self.views.things[i])
+            if (thing < 0 and obj < 0) or any(t >= 0 and HELD_OUT[t] for t in (thing, obj)):
+                continue
+            if thing >= N_OBJECTS and obj < 0 and rng.random() < 0.5:
+                continue
+            image = window.image(self.views.rgb[i], self.size)
+            return (image.flip(2) if rng.random() < 0.5 else image), thing, obj
+
+    def _window(self, i: int, rng: np.random.Generator) -> Window:
+        top, left, bottom, right = self._box(i, rng)
+        if rng.random() < 0.6:
+            side = max(bottom - top, right - left) * np.exp(rng.uniform(np.log(0.8), np.log(3.0)))
+            row, column = (top + bottom) / 2, (left + right) / 2
+            jitter = rng.uniform(-0.15, 0.15, 2) * side
+            return Window.around(row + jitter[0], column + jitter[1], side)
+        side = HEIGHT / rng.choice([5, 7, 10]) * rng.uniform(0.85, 1.2)
+        if rng.random() < 0.4:
+            top, left, bottom, right = 0, 0, HEIGHT, WIDTH
+        return Window.around(rng.uniform(top, bottom), rng.uniform(left, right), side)
+
+    def _box(self, i: int, rng: np.random.Generator) -> np.ndarray:
+        """The box of a random object that is visible, or of the whole view."""
+        things, areas = self.views.things[i], self.views.areas[i]
+        visible = np.flatnonzero((things >= 0) & (things < N_OBJECTS) & (areas >= MIN_VISIBLE))
+        if len(visible) == 0:
+            return np.array([0, 0, HEIGHT, WIDTH])
+        return self.views.boxes[i, rng.choice(visible)].astype(int)

@@ -1,0 +1,199 @@
+"""Train the mini DINO from views of tabletop worlds without labels, and write ovs3d/mini/dino.
+
+Self-distillation (Caron et al. 2021) of patches: the student sees one crop with a part of its patches masked,
+the teacher, its moving average, an overlapping crop in other light; the two must assign the same place to the
+same prototypes (iBOT, Zhou et al. 2022), balanced by Sinkhorn-Knopp (SwAV, Caron et al. 2020).
+
+python scripts/train_mini_dino.py --minutes 20
+"""
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from mini_optim import Optimizer, block_matrices
+from mini_views import HEIGHT, WIDTH, Views, training_views
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+CONFIG: dict[str, Any] = {
+    "img_size": 96,
+    "patch_size": 8,
+    "embed_dim": 128,
+    "depth": 4,
+    "num_heads": 4,
+}
+GRID = CONFIG["img_size"] // CONFIG["patch_size"]
+MEAN, STD = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+class OverlappingCrops(IterableDataset):
+    """Endless (crops (2, 3, s, s) normalised, shift (2,)): the second `shift` patches from the first."""
+
+    def __init__(self, views: Views, seed: int, max_shift: int = 5):
+        self.views, self.seed, self.max_shift = views, seed, max_shift
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        torch.set_num_threads(1)
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield self._pair(rng)
+
+    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        side, patch = CONFIG["img_size"], CONFIG["patch_size"]
+        shift = rng.integers(-self.max_shift, self.max_shift + 1, 2)
+        room = (np.array([HEIGHT, WIDTH]) - side - np.abs(shift) * patch).astype(int)
+        first = rng.integers(0, room + 1) + np.maximum(-shift, 0) * patch
+        rgb = self.views.rgb[rng.integers(len(self.views.rgb))]
+        corners = (first, first + shift * patch)
+        crops = [rgb[top : top + side, left : left + side] for top, left in corners]
+        if rng.random() < 0.5:
+            crops, shift = [crop[:, ::-1] for crop in crops], shift * (1, -1)
+        images = torch.stack([_in_other_light(crop, rng) for crop in crops])
+        return (images - MEAN) / STD, torch.from_numpy(shift)
+
+
+def _in_other_light(crop: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """RGB (3, h, w) of uint8 (h, w, 3) with another brightness, contrast, tint and noise, sometimes grey."""
+    image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float() / 255
+    gain = torch.from_numpy(rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)).float()
+    image = (image - image.mean()) * rng.uniform(0.6, 1.4) + image.mean()
+    image = image * gain[:, None, None]
+    if rng.random() < 0.2:
+        image = image.mean(0, keepdim=True).expand(3, -1, -1)
+    return (image + 0.02 * torch.randn(image.shape)).clamp(0, 1)
+
+
+class Network(nn.Module):
+    """A ViT and the head that compares its patches with prototypes."""
+
+    def __init__(self, prototypes: int):
+        super().__init__()
+        self.vit: Any = VisionTransformer(num_classes=0, **CONFIG)
+        width = CONFIG["embed_dim"]
+        self.head = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
+        self.prototypes = nn.Linear(128, prototypes, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+
+    def forward(self, images: Tensor, masked: Tensor | None = None) -> Tensor:
+        """Cosines (n, GRID, GRID, prototypes) of the patches; `masked` is bool (n, GRID * GRID)."""
+        vit = self.vit
+        x = vit.patch_embed(images)
+        if masked is not None:
+            x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
+        x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], 1) + vit.pos_embed
+        x = vit.norm(vit.blocks(x))[:, 1:]
+        x = F.normalize(self.head(x).float(), dim=-1)
+        cosines = x @ F.normalize(self.prototypes.weight, dim=-1).T
+        return cosines.unflatten(1, (GRID, GRID))
+
+
+def same_places(maps: Tensor, others: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """The (m, c) entries of two (GRID, GRID, c) maps at the places that both see."""
+    down, right = shift.tolist()
+    rows, columns = GRID - abs(down), GRID - abs(right)
+    a = maps[max(down, 0) :, max(right, 0) :][:rows, :columns]
+    b = others[max(-down, 0) :, max(-right, 0) :][:rows, :columns]
+    return a.flatten(0, 1), b.flatten(0, 1)
+
+
+@torch.no_grad()
+def balanced(cosines: Tensor, temperature: float = 0.05, steps: int = 3) -> Tensor:
+    """Assignments (n, k) whose rows sum to 1 and whose columns are alike: three rounds of Sinkhorn-Knopp."""
+    q = ((cosines - cosines.max()) / temperature).exp()
+    for _ in range(steps):
+        q = q / q.sum(0, keepdim=True).clamp(min=1e-8)
+        q = q / q.sum(1, keepdim=True)
+    return q
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, shifts: Tensor, temperature: float = 0.1) -> Tensor:
+    """Cross-entropy between the assignments of the same place in two crops, both ways.
+
+    student and teacher: cosines (b, 2, GRID, GRID, k) of the two crops; shifts (b, 2) in patches.
+    """
+    pairs = []
+    for b, shift in enumerate(shifts):
+        pairs.append(same_places(student[b, 0], teacher[b, 1], shift))
+        pairs.append(same_places(student[b, 1], teacher[b, 0], -shift))
+    logits, targets = (torch.cat(part) for part in zip(*pairs, strict=True))
+    return F.cross_entropy(logits / temperature, balanced(targets))
+
+
+def save(vit: nn.Module, folder: Path) -> None:
+    """Write config.json (arguments of timm's VisionTransformer) and weights.safetensors in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in vit.state_dict().items()}, folder / "weights.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train the mini DINO."""
+
+    minutes: float = 20.0
+    """Wall time of the training; the learning rate is annealed over it."""
+    out: Path = Path("ovs3d/mini/dino")
+    """Folder for config.json and weights.safetensors."""
+    views: Path = Path("/tmp/mini/views")
+    """Folder of the rendered views."""
+    n_views: int = 6000
+    """Number of views."""
+    batch: int = 16
+    """Pairs of crops a step."""
+    prototypes: int = 128
+    """Clusters that patches are assigned to."""
+    masked: float = 0.3
+    """Share of the student's patches that are hidden."""
+    momentum: float = 0.99
+    """Of the teacher, which follows the student."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    threads: int = 1
+    """Threads of the training; one process more cuts crops."""
+    seed: int = 0
+    """Seed of weights and crops."""
+
+
+def main(config: Config) -> None:
+    """Train and save the teacher."""
+    torch.manual_seed(config.seed)
+    crops = OverlappingCrops(training_views(config.views, config.n_views, 2), config.seed)
+    batches = iter(DataLoader(crops, batch_size=config.batch, num_workers=1, prefetch_factor=8))
+    torch.set_num_threads(config.threads)
+    student = Network(config.prototypes)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    optimizer = Optimizer(student, block_matrices(student, ("vit.blocks",)), config.lr, config.minutes)
+    step = 0
+    while optimizer.progress < 1:
+        pairs, shifts = next(batches)
+        images = pairs.flatten(0, 1)
+        masked = torch.rand(len(images), GRID * GRID) < config.masked
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = student(images, masked).unflatten(0, (-1, 2))
+            with torch.no_grad():
+                target = teacher(images).unflatten(0, (-1, 2))
+        loss = distillation_loss(seen, target, shifts)
+        optimizer.step(loss)
+        with torch.no_grad():
+            for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
+                slow.lerp_(fast, 1 - config.momentum)
+        step += 1
+        if step % 50 == 0:
+            print(
+                f"{optimizer.progress:.3f} crops {step * 2 * config.batch} loss {loss.item():.3f}", flush=True
+            )
+    save(teacher.vit, config.out)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

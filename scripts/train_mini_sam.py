@@ -1,0 +1,177 @@
+"""Train the mini SAM from exact masks of tabletop worlds and random points in them, and write ovs3d/mini/sam.
+
+The classes are segment_anything's own; only the sizes differ.   python scripts/train_mini_sam.py --minutes 20
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from mini_optim import Optimizer, block_matrices
+from mini_views import Views, training_views
+from safetensors.torch import save_file
+from segment_anything.modeling import Sam
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, IterableDataset
+
+from ovs3d.foundation.sam import SamConfig, build_sam
+
+CONFIG = SamConfig(
+    image_size=256,
+    patch_size=8,
+    embed_dim=128,
+    depth=5,
+    num_heads=4,
+    global_attn_indexes=(2, 4),
+    window_size=8,
+    prompt_dim=64,
+    decoder_num_heads=4,
+    decoder_mlp_dim=256,
+)
+MIN_PIXELS = 60
+
+
+class PointPrompts(IterableDataset):
+    """Endless (image uint8 (3, s, s), masks bool (p, m, m), points (p, 2) as x, y pixels of the s x s input).
+
+    Images are resized to s as Sam does it; the masks are of the mask decoder's resolution, padded. A point is
+    uniform over its object, and objects are drawn alike, however large they are.
+    """
+
+    def __init__(self, views: Views, prompts: int, size: int, mask_size: int, seed: int):
+        self.views, self.prompts, self.size, self.mask_size, self.seed = views, prompts, size, mask_size, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        torch.set_num_threads(1)
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield self._sample(rng)
+
+    def _sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        i = rng.integers(len(self.views.rgb))
+        rgb, labels = self.views.rgb[i], self.views.labels[i]
+        if rng.random() < 0.5:
+            rgb, labels = rgb[:, ::-1], labels[:, ::-1]
+        ids = np.flatnonzero(self.views.areas[i] >= MIN_PIXELS)
+        chosen = rng.choice(ids, self.prompts)
+        points = np.stack([_point_in(labels == c, rng) for c in chosen])
+        h, w = labels.shape
+        scale = self.size / max(h, w)
+        masks = torch.from_numpy(labels[None] == chosen[:, None, None]).float()
+        small = (round(h * scale * self.mask_size / self.size), round(w * scale * self.mask_size / self.size))
+        masks = F.interpolate(masks[None], small, mode="area")[0] > 0.5
+        masks = F.pad(masks, (0, self.mask_size - small[1], 0, self.mask_size - small[0]))
+        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].float()
+        image = F.interpolate(image, (round(h * scale), round(w * scale)), mode="bilinear", antialias=True)
+        return image[0].round().byte(), masks, torch.from_numpy(points * scale).float()
+
+
+def _point_in(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Centre (x, y) of a random pixel of a mask."""
+    rows, columns = np.nonzero(mask)
+    k = rng.integers(len(rows))
+    return np.array([columns[k] + 0.5, rows[k] + 0.5])
+
+
+def mask_loss(logits: Tensor, scores: Tensor, masks: Tensor) -> Tensor:
+    """Loss of three masks per prompt: the best is trained by 20 focal + dice, all scores by their true IoU.
+
+    logits (p, 3, m, m); scores (p, 3); masks bool (p, m, m)   [Kirillov et al. 2023, appendix A]
+    """
+    truth = masks[:, None].float().expand_as(logits)
+    probability = logits.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    wrong = probability + truth - 2 * probability * truth
+    focal = (cross_entropy * wrong**2).mean((2, 3))
+    overlap = (probability * truth).sum((2, 3))
+    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + truth.sum((2, 3)) + 1)
+    best = (20 * focal + dice).min(1).values.mean()
+    predicted = logits > 0
+    union = (predicted | masks[:, None]).sum((2, 3)).clamp(min=1)
+    iou = (predicted & masks[:, None]).sum((2, 3)) / union
+    return best + F.mse_loss(scores, iou)
+
+
+def predict(sam: Sam, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Mask logits (b, p, 3, m, m) and scores (b, p, 3) of clicks (b, p, 2) of images (b, 3, h, w)."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        features = sam.image_encoder(torch.stack([sam.preprocess(image.float()) for image in images]))
+        logits, scores = [], []
+        for feature, xy in zip(features, points, strict=True):
+            label = torch.ones(len(xy), 1, dtype=torch.int)
+            sparse, dense = sam.prompt_encoder(points=(xy[:, None], label), boxes=None, masks=None)
+            mask, score = sam.mask_decoder(
+                image_embeddings=feature[None],
+                image_pe=sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=True,
+            )
+            logits.append(mask.float())
+            scores.append(score.float())
+    return torch.stack(logits), torch.stack(scores)
+
+
+def save(sam: Sam, folder: Path) -> None:
+    """Write config.json and weights.safetensors in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.half().contiguous() for k, v in sam.state_dict().items()}, folder / "weights.safetensors")
+    (folder / "config.json").write_text(json.dumps(asdict(CONFIG), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train the mini SAM."""
+
+    minutes: float = 20.0
+    """Wall time of the training; the learning rate is annealed over it."""
+    out: Path = Path("ovs3d/mini/sam")
+    """Folder for config.json and weights.safetensors."""
+    views: Path = Path("/tmp/mini/views")
+    """Folder of the rendered views."""
+    n_views: int = 6000
+    """Number of views."""
+    batch: int = 4
+    """Images a step."""
+    prompts: int = 8
+    """Points an image."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    threads: int = 1
+    """Threads of the training; one process more prepares images."""
+    seed: int = 0
+    """Seed of weights and prompts."""
+
+
+def main(config: Config) -> None:
+    """Train and save."""
+    torch.manual_seed(config.seed)
+    size, mask_size = CONFIG.image_size, 4 * CONFIG.image_size // CONFIG.patch_size
+    data = PointPrompts(
+        training_views(config.views, config.n_views, 2), config.prompts, size, mask_size, config.seed
+    )
+    batches = iter(DataLoader(data, batch_size=config.batch, num_workers=1, prefetch_factor=8))
+    torch.set_num_threads(config.threads)
+    sam = build_sam(CONFIG)
+    matrices = block_matrices(sam, ("image_encoder.blocks", "image_encoder.neck", "mask_decoder.transformer"))
+    optimizer = Optimizer(sam, [n for n in matrices if "rel_pos" not in n], config.lr, config.minutes)
+    step = 0
+    while optimizer.progress < 1:
+        images, masks, points = next(batches)
+        logits, scores = predict(sam, images, points)
+        loss = mask_loss(logits.flatten(0, 1), scores.flatten(0, 1), masks.flatten(0, 1))
+        optimizer.step(loss)
+        step += 1
+        if step % 50 == 0:
+            print(f"{optimizer.progress:.3f} images {step * config.batch} loss {loss.item():.3f}", flush=True)
+    save(sam, config.out)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
