@@ -132,7 +132,7 @@ def encode_tiles(
     embeddings = []
     for batch in boxes.split(batch_size):
         crops = crop_and_resize(working, batch, clip.image_size, centre_crop=spec.mode == "released")
-        embeddings.append(clip.encode_images(crops.float() / 255).half().cpu())
+        embeddings.append(clip.encode_images(crops.float().div_(255)).half().cpu())
         progress(len(batch))
     boxes = (boxes * torch.tensor([height / rows, width / cols] * 2)).round().int()
     return Tiles(boxes, scale, torch.cat(embeddings), height, width)
