@@ -103,6 +103,12 @@ def test_a_smooth_normal_is_the_area_weighted_mean_of_its_neighbours():
 # Cameras
 
 
+def test_pixel_centres_are_rows_then_columns_at_a_half():
+    centres = pixel_centres(2, 3)
+    assert centres[0].tolist() == [[0.5, 0.5], [0.5, 1.5], [0.5, 2.5]]
+    assert centres[1, 0].tolist() == [1.5, 0.5]
+
+
 def test_a_pixel_and_its_depth_lead_back_to_the_pixel():
     intrinsics = np.array([[400.0, 0, 150], [0, 380, 120], [0, 0, 1]])
     row_col = np.array([[0.5, 0.5], [119.5, 200.25], [239.5, 7.5]])
