@@ -4,6 +4,7 @@ The same predictions get five different "mean IoUs" from five code bases, mostly
 absent class: one that is neither in the truth nor predicted anywhere, so that its IoU is 0 / 0.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Float64
@@ -12,8 +13,8 @@ from torch import Tensor
 from ovs3d.eval.confusion import Confusion
 
 Absent = Literal["skip", "zero", "one"]
-"""skip: left out of the mean (ours). zero: counts as 0 (Pointcept; 3D-OVS in each view; OpenScene, which skips
-it but divides by K). one: counts as 1 (SLidR, CLIP2Scene)."""
+"""skip: left out of the mean (ours). zero: counts as 0 (Pointcept; 3D-OVS in each view; OpenScene, which
+skips it but divides by K). one: counts as 1 (SLidR, CLIP2Scene)."""
 
 
 def iou_per_class(confusion: Confusion) -> Float64[Tensor, " k"]:
@@ -41,3 +42,11 @@ def accuracy_per_class(confusion: Confusion) -> Float64[Tensor, " k"]:
     """Share of each true class that was found (recall), NaN where it is not in the truth."""
     counts = confusion.counts.double()
     return counts.diagonal() / counts.sum(dim=1)
+
+
+def segmentation_metrics(
+    confusion: Confusion, classes: Sequence[str], absent: Absent = "skip"
+) -> dict[str, float | dict[str, float]]:
+    """``miou``, ``accuracy`` and ``per_class`` (name -> IoU, NaN where absent) of a report."""
+    per_class = dict(zip(classes, iou_per_class(confusion).tolist(), strict=True))
+    return {"miou": miou(confusion, absent), "accuracy": pixel_accuracy(confusion), "per_class": per_class}

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import accuracy_score, jaccard_score, recall_score
 
 from ovs3d.eval.confusion import IGNORE, Confusion
-from ovs3d.eval.miou import accuracy_per_class, iou_per_class, miou, pixel_accuracy
+from ovs3d.eval.miou import accuracy_per_class, iou_per_class, miou, pixel_accuracy, segmentation_metrics
 
 
 def random_labels(n=400, k=5, seed=0):
@@ -68,3 +68,12 @@ def test_pooled_is_not_the_mean_of_images():
     first = Confusion.empty(2).update(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 0]))
     second = Confusion.empty(2).update(torch.tensor([1, 1]), torch.tensor([1, 1]))
     assert miou(first.merge(second)) == pytest.approx((3 / 4 + 2 / 3) / 2)
+
+
+def test_metrics_of_a_report_go_by_the_names_of_the_classes():
+    confusion = Confusion.empty(3).update(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, -1]))
+    metrics = segmentation_metrics(confusion, ["mug", "ball", "fox"])
+    assert metrics["miou"] == metrics["accuracy"] == 3 / 4
+    assert list(metrics["per_class"]) == ["mug", "ball", "fox"]
+    assert metrics["per_class"] == pytest.approx({"mug": 1, "ball": 1 / 2, "fox": math.nan}, nan_ok=True)
+    assert segmentation_metrics(confusion, ["mug", "ball", "fox"], "zero")["miou"] == 1 / 2
