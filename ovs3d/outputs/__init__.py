@@ -1,0 +1,1 @@
+"""Pictures and point files for people to look at."""
