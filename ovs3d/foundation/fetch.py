@@ -4,6 +4,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from tqdm import tqdm
@@ -80,10 +81,14 @@ def _download(file: Published, part: Path, path: Path) -> None:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as source, part.open("wb") as sink:
             size = int(source.headers.get("Content-Length") or 0) or None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=f"fetching {file.name}") as bar:
+            with tqdm(
+                total=size, unit="B", unit_scale=True, desc=f"fetching {file.architecture}/{path.name}"
+            ) as bar:
                 while chunk := source.read(_CHUNK):
                     bar.update(sink.write(chunk))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            if size not in (None, sink.tell()):
+                raise ConnectionError(f"the connection ended after {sink.tell()} of {size} bytes")
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
             f"the weights {file.name} are not on this machine and cannot be fetched ({reason}): where there"

@@ -39,7 +39,10 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The tensors of the archive's modules by dotted name, as ``torch.jit.load(path).state_dict()`` has them.
+    """The tensors of the archive's modules by dotted name.
+
+    These are the parameters and buffers that ``torch.jit.load(path).state_dict()`` has, and the modules' other
+    tensors, such as attention masks, which are not marked in any way.
 
     Raises:
         pickle.UnpicklingError: the archive asks for anything but modules and tensors.
@@ -71,9 +74,11 @@ class _Reader(pickle.Unpickler):
             return _rebuild_tensor
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if module == "torch.jit._pickle":
+            return _typed_value
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        raise pickle.UnpicklingError(f"{module}.{name} is not a tensor or a module")
+        raise pickle.UnpicklingError(f"GLOBAL {module}.{name} is no tensor and no module")
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, _ = pid
@@ -81,6 +86,11 @@ class _Reader(pickle.Unpickler):
             data = bytearray(self._archive.read(f"{self._root}/data/{key}"))
             self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         return self._storages[key]
+
+
+def _typed_value(value: Any, *_: Any) -> Any:
+    """Lists and dicts come with their TorchScript type, which is not needed."""
+    return value
 
 
 def _rebuild_tensor(storage: Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:

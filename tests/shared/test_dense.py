@@ -1,0 +1,111 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_models import TINY_RESNET, TINY_VIT, random_clip
+
+from ovs3d.foundation import clip as clip_module
+from ovs3d.foundation.clip import Clip, load_clip
+from ovs3d.foundation.dense import dense_features
+
+CONFIGS = {"vit": TINY_VIT, "resnet": TINY_RESNET}
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    monkeypatch.setattr(clip_module, "clip_architectures", lambda: dict(CONFIGS))
+
+    def load(name: str) -> Clip:
+        torch.save(random_clip(CONFIGS[name]).state_dict(), tmp_path / "a.pt")
+        return load_clip(f"{name}/{tmp_path}/a.pt")
+
+    return load
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5), (1, 1)])
+def test_there_is_one_feature_per_patch(load, name, grid):
+    clip = load(name)
+    patch = 8 if name == "vit" else 32
+    image = torch.rand(3, grid[0] * patch, grid[1] * patch)
+    features = dense_features(clip, image)
+    assert features.shape == (*grid, clip.d)
+    assert features.isfinite().all()
+    assert not features.requires_grad
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_features_are_what_clip_says_if_its_last_attention_looks_at_one_place(load, name):
+    """The definition, by the model's own forward pass: a mask, or a single position, leaves one place to see."""
+    clip = load(name)
+    visual = clip.model.visual
+    image = torch.rand(3, 32, 32) if name == "vit" else torch.rand(3, 64, 96)
+    features = dense_features(clip, image)
+    with torch.no_grad():
+        expected = (
+            _vit_by_masks(visual, clip, image) if name == "vit" else _resnet_by_places(visual, clip, image)
+        )
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def _vit_by_masks(visual, clip, image):
+    seen = []
+    last = visual.transformer.resblocks[-1]
+    last.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    visual(clip.normalize(image[None]))
+    only_itself = torch.full((17, 17), -torch.inf).fill_diagonal_(0)
+    out = last.attention(last.ln_1(seen[0]), attn_mask=only_itself)
+    return (visual.ln_post(out) @ visual.proj)[0, 1:].reshape(4, 4, clip.d)
+
+
+def _resnet_by_places(visual, clip, image):
+    seen = []
+    visual.layer4.register_forward_hook(lambda _, args, output: seen.append(output))
+    visual.attnpool.forward = lambda x: x.mean(dim=(2, 3))
+    visual(clip.normalize(image[None]))
+    maps = seen[0][0]
+    pool = visual.attnpool
+    rows = []
+    for i in range(maps.shape[1]):
+        for j in range(maps.shape[2]):
+            out, _ = F.multi_head_attention_forward(
+                *[maps[:, i, j][None, None]] * 3,
+                embed_dim_to_check=maps.shape[0],
+                num_heads=pool.num_heads,
+                in_proj_weight=None,
+                in_proj_bias=torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias]),
+                bias_k=None,
+                bias_v=None,
+                add_zero_attn=False,
+                dropout_p=0,
+                out_proj_weight=pool.c_proj.weight,
+                out_proj_bias=pool.c_proj.bias,
+                use_separate_proj_weight=True,
+                q_proj_weight=pool.q_proj.weight,
+                k_proj_weight=pool.k_proj.weight,
+                v_proj_weight=pool.v_proj.weight,
+                training=False,
+            )
+            rows.append(out[0, 0])
+    return torch.stack(rows).reshape(*maps.shape[1:], clip.d)
+
+
+def test_rows_are_rows_and_columns_are_columns(load):
+    """A bright square far from the others' receptive field moves the feature of its own place most."""
+    clip = load("vit")
+    image = torch.full((3, 48, 80), 0.5)
+    marked = image.clone()
+    marked[:, 8:16, 56:64] = 1
+    change = (dense_features(clip, marked) - dense_features(clip, image)).norm(dim=2)
+    assert change.argmax() == 1 * 10 + 7
+
+
+def test_the_last_mlp_of_a_vit_does_not_matter(load):
+    clip = load("vit")
+    image = torch.rand(3, 32, 40)
+    before = dense_features(clip, image)
+    last = clip.model.visual.transformer.resblocks[-1]
+    last.mlp.c_proj.weight.zero_()
+    last.attn.in_proj_weight[: 2 * 32].zero_()
+    torch.testing.assert_close(dense_features(clip, image), before)
+    last.attn.in_proj_weight[2 * 32 :].zero_()
+    assert (dense_features(clip, image) - before).abs().max() > 1e-3

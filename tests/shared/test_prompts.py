@@ -1,0 +1,185 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovs3d.errors import InputError
+from ovs3d.prompts.bank import PromptBank
+from ovs3d.prompts.templates import TEMPLATES
+from ovs3d.prompts.vocabulary import (
+    Vocabulary,
+    builtin_names,
+    builtin_vocabulary,
+    parse_prompts,
+    read_vocabulary,
+)
+
+
+class Encoder:
+    """A text encoder whose embedding of a text depends on every letter."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        self.texts.extend(texts)
+        rows = [torch.randn(5, generator=torch.Generator().manual_seed(sum(map(ord, t)))) for t in texts]
+        return F.normalize(torch.stack(rows), dim=-1)
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+# reading
+
+
+def test_a_line_of_prompts_is_split_at_semicolons():
+    assert parse_prompts("mug; red ball ;table, wooden").names == ("mug", "red ball", "table, wooden")
+
+
+def test_a_text_file_has_one_prompt_a_line(tmp_path):
+    path = write(tmp_path, "classes.txt", "\ufeffmug\n red ball \r\ntable\n\n")
+    assert read_vocabulary(path) == Vocabulary(("mug", "red ball", "table"))
+
+
+def test_yaml_has_synonyms_and_distractors(tmp_path):
+    text = "classes:\n  - wall\n  - sofa: [couch, settee]\ndistractors: [ceiling]\n"
+    vocabulary = read_vocabulary(write(tmp_path, "v.yaml", text))
+    assert vocabulary == Vocabulary(("wall", "sofa"), ((), ("couch", "settee")), ("ceiling",))
+    assert vocabulary.words == (("wall",), ("sofa", "couch", "settee"))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "no prompts"),
+        ("  ", "no prompts"),
+        ("mug; ;ball", "empty"),
+        ("mug;", "empty"),
+        ("mug; ball; Mug", "'Mug' comes twice"),
+        ("red  mug; red mug", "twice"),
+        ("mug; ball/cone", "mask files"),
+    ],
+)
+def test_prompts_that_cannot_be_used_are_refused_in_one_line(text, match):
+    with pytest.raises(InputError, match=match) as caught:
+        parse_prompts(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "match"),
+    [
+        ("classes.txt", "mug\n\nball\n", "empty"),
+        ("classes.txt", "", "no prompts"),
+        ("v.yaml", "classes: [mug, {ball: [mug]}]", "twice"),
+        ("v.yaml", "classes: [mug]\ndistractors: [MUG]", "twice"),
+        ("v.yaml", "classes: mug", "list `classes`"),
+        ("v.yaml", "- mug", "list `classes`"),
+        ("v.yaml", "classes: [mug]\nsynonyms: [cup]", "unknown entry 'synonyms'"),
+        ("v.yaml", "classes: [1, 2]", "expected words"),
+        ("v.yaml", "classes: [yes]", "expected words"),
+        ("v.yaml", "classes: [mug: cup]", "expected words"),
+        ("v.yaml", "classes: [mug", "v.yaml"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path, name, text, match):
+    with pytest.raises(InputError, match=match) as caught:
+        read_vocabulary(write(tmp_path, name, text))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
+    with pytest.raises(InputError, match="no vocabulary at"):
+        read_vocabulary(tmp_path / "classes.txt")
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00mug")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_vocabulary(tmp_path / "classes.txt")
+
+
+def test_synonyms_come_one_list_per_prompt():
+    with pytest.raises(InputError, match="1 lists of synonyms for 2"):
+        Vocabulary(("a", "b"), (("c",),))
+
+
+# what comes with the package
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_vocabulary_of_the_package_can_be_read(name):
+    vocabulary = builtin_vocabulary(name)
+    assert all(word == word.strip() for words in vocabulary.words for word in words)
+    assert not any("_" in word for words in vocabulary.words for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first", "last"),
+    [
+        ("scannet20", 20, "wall", "other furniture"),
+        ("nuscenes16", 16, "barrier", "vegetation"),
+        ("nuimages", 11, "barrier", "driveable surface"),
+        ("semantickitti19", 19, "car", "traffic sign"),
+    ],
+)
+def test_classes_of_a_benchmark_are_in_its_order(name, count, first, last):
+    names = builtin_vocabulary(name).names
+    assert (len(names), names[0], names[-1]) == (count, first, last)
+
+
+def test_3dovs_scenes_are_sorted_as_the_published_code_sorts_them():
+    scenes = [name for name in builtin_names() if name.startswith("3dovs_")]
+    assert {"3dovs_bed", "3dovs_sofa", "3dovs_lawn", "3dovs_bench"} <= set(scenes)
+    for scene in scenes:
+        names = builtin_vocabulary(scene).names
+        assert list(names) == sorted(names)
+
+
+def test_an_unknown_vocabulary_is_answered_with_the_closest():
+    with pytest.raises(InputError, match="scannet20"):
+        builtin_vocabulary("scannet200")
+
+
+def test_every_template_has_one_place_for_the_word():
+    for templates in TEMPLATES.values():
+        assert all(template.count("{}") == 1 for template in templates)
+
+
+# embeddings
+
+
+def test_a_class_is_the_renormalised_mean_over_words_and_templates():
+    encoder = Encoder()
+    vocabulary = Vocabulary(("wall", "sofa"), ((), ("couch",)))
+    embeddings = PromptBank(encoder, ("a {}", "the {}.")).encode(vocabulary)
+    rows = encoder.encode_texts(["a sofa", "the sofa.", "a couch", "the couch."])
+    expected = torch.zeros(5)
+    for row in rows:
+        expected += row / 4
+    torch.testing.assert_close(embeddings[1], expected / expected.norm())
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+
+
+def test_without_template_the_prompt_itself_is_encoded():
+    encoder = Encoder()
+    PromptBank(encoder).encode(parse_prompts("red mug; {curly}"))
+    assert encoder.texts == ["red mug", "{curly}"]
+
+
+def test_classes_keep_their_order_and_do_not_see_each_other():
+    bank = PromptBank(Encoder())
+    one, two = bank.encode(parse_prompts("mug; ball")), bank.encode(parse_prompts("ball; mug; cone"))
+    torch.testing.assert_close(one, two[[1, 0]])
+
+
+def test_distractors_are_embedded_one_by_one():
+    bank = PromptBank(Encoder(), TEMPLATES["scene"])
+    vocabulary = Vocabulary(("mug",), distractors=("sky", "tree"))
+    expected = bank.encode(Vocabulary(("sky", "tree")))
+    torch.testing.assert_close(bank.encode_distractors(vocabulary), expected)
+    assert bank.encode_distractors(Vocabulary(("mug",))).shape == (0, 5)
