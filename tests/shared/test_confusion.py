@@ -40,6 +40,11 @@ def test_counts_above_the_range_of_float32_are_exact():
     assert confusion.update(torch.zeros(1).long(), torch.zeros(1).long()).counts[0, 0] == 2**24 + 1
 
 
+def test_small_integers_do_not_overflow():
+    truth = torch.arange(200, dtype=torch.uint8)
+    assert Confusion.empty(200).update(truth, truth.long()).counts.diagonal().tolist() == [1] * 200
+
+
 def test_nothing_to_count_counts_nothing():
     empty = torch.zeros(0, dtype=torch.int64)
     ignored = torch.full((3,), IGNORE, dtype=torch.uint8)

@@ -148,15 +148,21 @@ def extract():
     for i in range(12):
         store.get_or_compute("fake", bytes([i]), {"n": 1}, lambda: compute(i))
 
+def started():
+    return os.path.getsize(log) if os.path.exists(log) else 0
+
 random.seed(0)
 for _ in range(kills):
-    child = os.fork()
+    before, child = started(), os.fork()
     if child == 0:
         extract()
         os._exit(0)
-    time.sleep(random.uniform(0, 0.03))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    while started() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.0005)
+    if started() > before:
+        time.sleep(random.uniform(0, 0.01))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 extract()
 """
 
