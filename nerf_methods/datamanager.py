@@ -1,0 +1,134 @@
+"""Rays of the photos, and what CLIP sees in their tiles."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from nerf_methods.dataparser import Ovs3dDataParserConfig
+from nerf_methods.labels import read_labels
+from nerf_methods.space import focus_of
+from ovs3d.errors import InputError
+from ovs3d.foundation.clip import Clip, load_clip
+from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
+from ovs3d.scene import SceneSettings, read_settings
+
+DEFAULT_WEIGHTS = "ViT-B-16/openai"
+
+
+@dataclass
+class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
+    """Where rays and features come from."""
+
+    _target: type = field(default_factory=lambda: Ovs3dDataManager)
+    dataparser: AnnotatedDataParserUnion = field(default_factory=Ovs3dDataParserConfig)
+    """Specifies the dataparser used to unpack the data."""
+    train_num_rays_per_batch: int = 4096
+    """Number of rays per batch to use per training iteration."""
+    eval_num_rays_per_batch: int = 4096
+    """Number of rays per batch to use per eval iteration."""
+    weights: str | None = None
+    """CLIP weights: mini, <architecture>/<tag>, <architecture>/<path>. Default: what the scene's ovs3d.yaml names, else
+    ViT-B-16/openai."""
+    feature_dir: Path | None = None
+    """Where features are kept. Default: .ovs3d in the scene's folder."""
+    tile_scales: tuple[int, ...] = (5, 7, 10)
+    """Tile sides, as fractions of the image's short side."""
+    tile_mode: Literal["clean", "released"] = "clean"
+    """clean: regular tiles of the full image. released: as the code that 3D-OVS published."""
+    tile_batch: int = 256
+    """Tiles per call of CLIP."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneContext:
+    """What the model must know of the scene. It travels in the data set's metadata."""
+
+    folder: Path
+    settings: SceneSettings
+    clip: Clip
+    center: Float[Tensor, "3"]
+    """Point that the cameras look at, in the data parser's frame."""
+    radius: float
+    """Half the median distance to it."""
+    scales: int
+    """Number of tile scales."""
+
+
+class LabelledDataset(InputDataset):
+    """Held-out views with their true classes. Training never sees one."""
+
+    def __init__(
+        self, scene: Path, names: tuple[str, ...], dataparser_outputs: DataparserOutputs, scale: float
+    ):
+        super().__init__(dataparser_outputs, scale)
+        self.scene, self.names = scene, names
+
+    def get_metadata(self, data: dict) -> dict:
+        path = self.image_filenames[data["image_idx"]]
+        return {"labels": read_labels(self.scene, path, self.names, tuple(data["image"].shape[:2]))}
+
+
+class Ovs3dDataManager(VanillaDataManager):
+    """Adds CLIP, the scene's own settings and the tiles of the training views to nerfstudio's rays."""
+
+    config: Ovs3dDataManagerConfig
+
+    def __init__(self, config: Ovs3dDataManagerConfig, *args, **kwargs):
+        if (config.data or config.dataparser.data) in (None, Path()):
+            raise InputError("no scene: give its folder with --data")
+        super().__init__(config, *args, **kwargs)
+        settings = self.settings
+        center, radius = focus_of(self.train_dataset.cameras.camera_to_worlds)
+        self.context = SceneContext(
+            folder=self.scene,
+            settings=settings,
+            clip=load_clip(config.weights or settings.weights or DEFAULT_WEIGHTS, device=str(self.device)),
+            center=center,
+            radius=radius,
+            scales=len(config.tile_scales),
+        )
+        self.train_dataset.metadata["context"] = self.context
+
+    @property
+    def scene(self) -> Path:
+        """The scene's folder."""
+        data = Path(self.config.dataparser.data)
+        return data.parent if data.suffix == ".json" else data
+
+    @cached_property
+    def settings(self) -> SceneSettings:
+        """What the scene says of itself."""
+        return read_settings(self.scene)
+
+    def create_eval_dataset(self) -> InputDataset:
+        outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
+        names = self.settings.vocabulary.names if self.settings.vocabulary else ()
+        return LabelledDataset(self.scene, names, outputs, self.config.camera_res_scale_factor)
+
+    @cached_property
+    def tiles(self) -> list[Tiles]:
+        """Encoded tiles of the training views, from the store or computed now.
+
+        Raises:
+            InputError: the store cannot be written.
+        """
+        store = FeatureStore(self.config.feature_dir or self.scene / ".ovs3d")
+        spec = TileSpec(scales=self.config.tile_scales, mode=self.config.tile_mode)
+        images = self.train_dataparser_outputs.image_filenames
+        return scene_tiles(self.context.clip, images, spec, store, self.config.tile_batch)
+
+    @torch.no_grad()
+    def teacher(self, view: int, rows: int, cols: int) -> Float[Tensor, "n s d"]:
+        """Unit features of a training view at the centres of rows x cols cells, per scale."""
+        grid = self.tiles[view].grid(rows, cols)
+        return torch.nn.functional.normalize(grid, dim=-1).flatten(1, 2).transpose(0, 1)

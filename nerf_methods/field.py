@@ -1,0 +1,174 @@
+"""The volumes of the field: density, colour, features and scale selection.
+
+``x`` are positions in the cube [-1, 1]^3 of `nerf_methods.space.SceneSpace`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from nerfstudio.field_components.activations import trunc_exp
+from torch import Tensor, nn
+
+CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+
+
+class VoxelGrid(nn.Module):
+    """Sum of dense one-channel voxel grids (coarse to fine), interpolated trilinearly.
+
+    Coarse levels carry the large shapes and fine levels the rest, so no level needs to be up-sampled during
+    training. Plain look-ups of eight neighbours are several times faster on a CPU than a 5-D grid_sample.
+    """
+
+    def __init__(self, resolutions: Sequence[int]):
+        super().__init__()
+        self.resolutions = tuple(resolutions)
+        self.levels = nn.ParameterList([nn.Parameter(torch.zeros(n**3)) for n in self.resolutions])
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        return _trilinear(self.volume().flatten(), self.resolutions[-1], x)
+
+    def volume(self) -> Float[Tensor, "r r r"]:
+        """The levels summed at the finest resolution: a cost per call, which saves one look-up per point and level."""
+        total = self.levels[0].view(1, 1, *3 * self.resolutions[:1])
+        for grid, n in zip(self.levels[1:], self.resolutions[1:], strict=True):
+            total = F.interpolate(total, size=(n, n, n), mode="trilinear", align_corners=True) + grid.view(
+                1, 1, n, n, n
+            )
+        return total[0, 0]
+
+    def total_variation(self) -> Float[Tensor, ""]:
+        """Mean absolute difference of neighbouring voxels, summed over axes and levels."""
+        total = self.levels[0].new_zeros(())
+        for grid, n in zip(self.levels, self.resolutions, strict=True):
+            cube = grid.view(n, n, n)
+            for axis in range(3):
+                total = total + cube.diff(dim=axis).abs().mean()
+        return total
+
+
+def _trilinear(grid: Float[Tensor, " m"], n: int, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+    position = (x.clamp(-1, 1) + 1) * (0.5 * (n - 1))
+    cell = position.detach().floor().clamp(max=n - 2)
+    upper = position - cell
+    weight = torch.stack([1 - upper, upper], dim=-1)  # [n, axis, 2]
+    weights = weight[:, 0, :, None, None] * weight[:, 1, None, :, None] * weight[:, 2, None, None, :]
+    first = (cell.long() * cell.new_tensor([n * n, n, 1], dtype=torch.long)).sum(-1)
+    offsets = (CORNERS.to(x.device) * torch.tensor([n * n, n, 1], device=x.device)).sum(-1)
+    return (grid[first[:, None] + offsets] * weights.flatten(1)).sum(-1)
+
+
+class PlanesAndLines(nn.Module):
+    """Vector-matrix decomposition of a volume (TensoRF, Chen et al. 2022, eq. 3): three planes times three lines."""
+
+    PLANE_AXES = ((0, 1), (0, 2), (1, 2))
+    LINE_AXES = (2, 1, 0)
+
+    def __init__(self, channels: int, resolution: int, scale: float = 0.1):
+        super().__init__()
+        self.channels = channels
+        self.planes = nn.Parameter(scale * torch.randn(3, channels, resolution, resolution))
+        self.lines = nn.Parameter(scale * torch.randn(3, channels, resolution, 1))
+
+    @property
+    def out_channels(self) -> int:
+        return 3 * self.channels
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
+        """The products of plane and line, one per axis pair and channel."""
+        on_plane = torch.stack([x[:, axes] for axes in self.PLANE_AXES])
+        on_line = torch.stack([x[:, axis] for axis in self.LINE_AXES])
+        on_line = torch.stack([torch.zeros_like(on_line), on_line], dim=-1)
+        plane = F.grid_sample(self.planes, on_plane[:, :, None], align_corners=True)
+        line = F.grid_sample(self.lines, on_line[:, :, None], align_corners=True)
+        return (plane * line)[..., 0].permute(2, 0, 1).flatten(1)
+
+    def total_variation(self) -> Float[Tensor, ""]:
+        """Mean squared difference of neighbouring plane entries, as in TensoRF's released losses."""
+        return self.planes.diff(dim=2).square().mean() + self.planes.diff(dim=3).square().mean()
+
+
+class DensityGrid(nn.Module):
+    """Density of points in the cube, in units of one over the scene's radius."""
+
+    def __init__(self, resolutions: tuple[int, ...], shift: float = -1.0):
+        super().__init__()
+        self.grid = VoxelGrid(resolutions)
+        self.shift = shift
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        return trunc_exp(self.grid(x) + self.shift)
+
+    def total_variation(self) -> Float[Tensor, ""]:
+        return self.grid.total_variation()
+
+
+class AppearanceField(nn.Module):
+    """Colour of points: planes and lines, a small network, and a view-dependent part that starts at zero.
+
+    The view-dependent part is a linear map of degree-1 spherical harmonics: enough for a sheen, too little to paint
+    each photo on fog before its camera.
+    """
+
+    def __init__(self, channels: int, resolution: int, hidden: int = 64):
+        super().__init__()
+        self.volume = PlanesAndLines(channels, resolution)
+        self.network = nn.Sequential(
+            nn.Linear(self.volume.out_channels, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.diffuse = nn.Linear(hidden, 3)
+        self.sheen = nn.Linear(hidden, 9)
+        nn.init.zeros_(self.sheen.weight)
+        nn.init.zeros_(self.sheen.bias)
+
+    def forward(self, x: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """RGB in 0..1 of points seen along unit ``directions``."""
+        hidden = self.network(self.volume(x))
+        sheen = (self.sheen(hidden).view(-1, 3, 3) * directions[:, None]).sum(-1)
+        return torch.sigmoid(self.diffuse(hidden) + sheen)
+
+
+class FeatureField(nn.Module):
+    """CLIP features of points, linear in a low-rank code: F(x) = A a(x) + b.
+
+    Volume rendering is linear too, so a ray's feature is A (sum_i w_i a_i) + b (sum_i w_i): the code is rendered,
+    and A is applied once a ray or, against text, not at all. (3D-OVS composites a three-layer linear network of the
+    27 channels of TensoRF's appearance code, which is the same family of functions; see docs/methods.md.)
+    """
+
+    def __init__(self, d: int, rank: int, channels: int, resolution: int):
+        super().__init__()
+        self.volume = PlanesAndLines(channels, resolution)
+        self.basis = nn.Linear(self.volume.out_channels, rank, bias=False)
+        self.decoder = nn.Linear(rank, d)
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
+        """The code a(x) of points."""
+        return self.basis(self.volume(x))
+
+    def decode(self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"]) -> Float[Tensor, "r d"]:
+        """Features of rays from their rendered code and opacity (sum of weights)."""
+        return F.linear(code, self.decoder.weight) + opacity * self.decoder.bias
+
+    def similarity(
+        self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"], text: Float[Tensor, "k d"]
+    ) -> Float[Tensor, "r k"]:
+        """Cosine of each ray's feature with each text embedding, without ever forming the feature."""
+        columns = torch.cat([self.decoder.weight, self.decoder.bias[:, None]], dim=1)  # [d, c + 1]
+        lifted = torch.cat([code, opacity], dim=1)
+        squared = ((lifted @ (columns.T @ columns)) * lifted).sum(-1, keepdim=True)
+        return (lifted @ (text @ columns).T) / squared.clamp(min=1e-12).sqrt()
+
+
+class SelectionField(nn.Module):
+    """Which of the teacher's scales fits a point (3D-OVS, Liu et al. 2023, section 3.2)."""
+
+    def __init__(self, scales: int, channels: int, resolution: int):
+        super().__init__()
+        self.volume = PlanesAndLines(channels, resolution)
+        self.head = nn.Linear(self.volume.out_channels, scales)
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n s"]:
+        """One value in (0, 1) per point and scale; a ray's weights are the softmax of its composited values."""
+        return torch.sigmoid(self.head(self.volume(x)))

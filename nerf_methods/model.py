@@ -1,0 +1,253 @@
+"""What is rendered: colour, depth, a code of CLIP features, and the answers to the current question."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.model_components.losses import distortion_loss, interlevel_loss
+from nerfstudio.model_components.renderers import DepthRenderer
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from torch import Tensor
+from torchmetrics.functional import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from nerf_methods.datamanager import SceneContext
+from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
+from nerf_methods.labels import remap
+from nerf_methods.objectives import clip_distillation
+from nerf_methods.query import Query, ask
+from nerf_methods.rendering import composite, heaviest
+from nerf_methods.sampling import ProposalSampler, Sampled
+from nerf_methods.space import SceneSpace
+from nerf_methods.viewer import QueryPanel
+from ovs3d.eval.confusion import Confusion
+from ovs3d.outputs.palette import label_colors
+from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts
+
+
+@dataclass
+class Ovs3dModelConfig(ModelConfig):
+    """The field and how it is rendered."""
+
+    _target: type = field(default_factory=lambda: Ovs3dModel)
+    enable_collider: bool = False
+    """Unused: rays are clipped at near_plane and far_plane."""
+    eval_num_rays_per_chunk: int = 16384
+    """Rays that are rendered at once."""
+    near_plane: float = 0.1
+    """Where rays start, in distances from the cameras to what they look at."""
+    far_plane: float = 1000.0
+    """Where rays end, in the same unit."""
+    proposal_resolutions: tuple[int, ...] = (16, 32, 64)
+    """Voxels per axis of the proposal's density grids."""
+    density_resolutions: tuple[int, ...] = (16, 32, 64, 128)
+    """Voxels per axis of the density grids."""
+    samples: tuple[int, int] = (64, 32)
+    """Samples per ray of the proposal and of the field."""
+    appearance: tuple[int, int] = (16, 192)
+    """Channels and resolution of the planes and lines of colour."""
+    features: tuple[int, int] = (16, 128)
+    """Channels and resolution of the planes and lines of CLIP features."""
+    feature_rank: int = 27
+    """Rank of the CLIP features: channels that are rendered."""
+    selection: tuple[int, int] = (8, 64)
+    """Channels and resolution of the planes and lines of the selection volume."""
+    selection_temperature: float = 1.0
+    """Temperature of the softmax over scales; 1 is 3D-OVS's, which can only weigh between 0.155 and 0.576."""
+    shaded_samples: int = 8
+    """Samples of a ray, the heaviest, that get a colour and a feature."""
+    surface_samples: int = 4
+    """Samples of a ray that features are trained on."""
+    distortion_loss_mult: float = 0.01
+    """Weight of the distortion loss (Mip-NeRF 360)."""
+    total_variation_mult: float = 1e-3
+    """Weight of the density's total variation."""
+    negatives: tuple[str, ...] | None = None
+    """What prompts are compared with for relevancy. Default: what the scene's ovs3d.yaml names, else LERF's four."""
+    template: str = "none"
+    """Sentences that prompts are put into: none, photo, scene or imagenet7."""
+    answer_threshold: float = 0.0
+    """Relevancy below which a pixel gets no answer."""
+
+
+class Ovs3dModel(Model):
+    """A radiance field with CLIP features, chosen among scales by a selection volume (3D-OVS)."""
+
+    config: Ovs3dModelConfig
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        config = self.config
+        context: SceneContext = self.kwargs["metadata"]["context"]
+        self.context = context
+        self.space = SceneSpace(context.center, context.radius)
+        self.proposal = DensityGrid(config.proposal_resolutions)
+        self.density = DensityGrid(config.density_resolutions)
+        self.appearance = AppearanceField(*config.appearance)
+        self.feature = FeatureField(context.clip.d, config.feature_rank, *config.features)
+        self.selection = SelectionField(context.scales, *config.selection)
+        self.sampler = ProposalSampler(self.space, self.proposal, self.density, config.samples)
+        self.median_depth = DepthRenderer("median")
+        self.expected_depth = DepthRenderer("expected")
+        self.collider = self._collide
+        self.confusion: Confusion | None = None
+        self.query: Query | None = None
+        vocabulary = (
+            parse_prompts(config.prompt) if config.prompt is not None else context.settings.vocabulary
+        )
+        if vocabulary is not None:
+            self.ask(vocabulary)
+        self.panel = QueryPanel(self.ask_text, vocabulary, config.answer_threshold)
+
+    def _collide(self, rays: RayBundle) -> RayBundle:
+        unit = 2 * float(self.space.radius)
+        rays.nears = torch.full_like(rays.origins[..., :1], self.config.near_plane * unit)
+        rays.fars = torch.full_like(rays.origins[..., :1], self.config.far_plane * unit)
+        return rays
+
+    def ask(self, vocabulary: Vocabulary, threshold: float | None = None) -> None:
+        """Change the question. Nothing is trained or rendered again but by who asks for a picture."""
+        settings, config = self.context.settings, self.config
+        negatives = settings.negatives if config.negatives is None else config.negatives
+        limit = config.answer_threshold if threshold is None else threshold
+        self.query = ask(self.context.clip, vocabulary, negatives, config.template, limit)
+
+    def ask_text(self, text: str, threshold: float) -> None:
+        """The same from a line such as ``mug; red ball``."""
+        self.ask(parse_prompts(text), threshold)
+
+    def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        volumes = self.appearance.volume, self.feature.volume, self.selection.volume
+        color, feature, selection = (set(volume.parameters()) for volume in volumes)
+        semantics = {*self.feature.parameters(), *self.selection.parameters()} - feature - selection
+        return {
+            "density": [*self.proposal.parameters(), *self.density.parameters()],
+            "appearance": list(color),
+            "shading": [p for p in self.appearance.parameters() if p not in color],
+            "semantic_volumes": [*feature, *selection],
+            "semantic_heads": list(semantics),
+        }
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        sampled = self.sampler(ray_bundle)
+        x, directions, weights = self._shaded(sampled, self.config.shaded_samples)
+        accumulation = sampled.weights.sum(1)
+        outputs = {
+            "rgb": composite(_on_rays(self.appearance, x, directions), weights),
+            "accumulation": accumulation,
+            "depth": self.median_depth(sampled.weights.detach(), sampled.samples),
+            "expected_depth": self.expected_depth(sampled.weights.detach(), sampled.samples),
+        }
+        if self.training:
+            return outputs | {"sampled": sampled}
+        code = composite(_on_rays(self.feature, x), weights)
+        return outputs | {"features": torch.cat([code, accumulation], dim=1)}
+
+    def _shaded(
+        self, sampled: Sampled, count: int
+    ) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:
+        """The heaviest samples: positions in the cube, directions, and weights that keep each ray's opacity."""
+        index, weights = heaviest(sampled.weights[..., 0], count)
+        frustums = sampled.samples.frustums
+        chosen = index[..., None].expand(-1, -1, 3)
+        return (
+            self.space(frustums.get_positions().gather(1, chosen)),
+            frustums.directions.gather(1, chosen),
+            weights,
+        )
+
+    def answers(self, features: Float[Tensor, "*n c"]) -> dict[str, Float[Tensor, "*n o"]]:
+        """``relevancy_<i>`` in 0..1 for each prompt, and ``segmentation`` in RGB, from rendered features."""
+        if self.query is None:
+            return {}
+        similarity = self.similarity(features)
+        scores = self.query.relevancies(similarity)
+        answers = {f"relevancy_{i}": scores[..., i : i + 1] for i in range(len(self.query.names))}
+        colors = torch.from_numpy(label_colors(self.query.labels(similarity).cpu().numpy()))
+        return answers | {"segmentation": colors.to(scores) / 255}
+
+    def similarity(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n t"]:
+        """Cosine of rendered features with the texts of the question."""
+        assert self.query is not None
+        flat = features.reshape(-1, features.shape[-1])
+        text = self.query.text.to(flat)
+        return self.feature.similarity(flat[:, :-1], flat[:, -1:], text).view(*features.shape[:-1], -1)
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+        outputs = super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        return outputs | self.answers(outputs["features"])
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        image = batch["image"].to(self.device)[..., :3]
+        return {"psnr": peak_signal_noise_ratio(outputs["rgb"].detach().clamp(0, 1), image, data_range=1.0)}
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of the first phase: colour on a random background, proposal, distortion, total variation."""
+        rgb, image = outputs["rgb"], batch["image"].to(self.device)[..., :3]
+        if not self.training:
+            return {"rgb_loss": F.mse_loss(rgb, image)}
+        rgb = rgb + (1 - outputs["accumulation"]) * torch.rand_like(
+            rgb
+        )  # the scene is opaque: only then none shows
+        sampled: Sampled = outputs["sampled"]
+        weights, samples = [sampled.proposal_weights, sampled.weights], [sampled.proposal, sampled.samples]
+        return {
+            "rgb_loss": F.mse_loss(rgb, image),
+            "interlevel_loss": interlevel_loss(weights, samples),
+            "distortion_loss": self.config.distortion_loss_mult * distortion_loss(weights, samples),
+            "total_variation": self.config.total_variation_mult * self.density.total_variation(),
+        }
+
+    @torch.no_grad()
+    def surface(self, rays: RayBundle) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:
+        """Where rays end: their heaviest samples in the cube of the field, and the weights."""
+        x, _, weights = self._shaded(self.sampler(self._collide(rays)), self.config.surface_samples)
+        return x, weights
+
+    def semantic_losses(
+        self,
+        x: Float[Tensor, "r k 3"],
+        weights: Float[Tensor, "r k"],
+        teacher: Float[Tensor, "r s d"],
+    ) -> dict[str, Tensor]:
+        """Losses of the second phase, on points of frozen geometry."""
+        code = composite(_on_rays(self.feature, x), weights)
+        rendered = self.feature.decode(code, weights.sum(1, keepdim=True))
+        values = composite(_on_rays(self.selection, x), weights)
+        chosen = (values / self.config.selection_temperature).softmax(-1)
+        return {"clip_loss": clip_distillation(rendered, teacher, chosen)}
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        image = batch["image"].to(self.device)[..., :3]
+        rgb = outputs["rgb"].clamp(0, 1)
+        ours, theirs = (picture.permute(2, 0, 1)[None] for picture in (rgb, image))
+        ssim = structural_similarity_index_measure(ours, theirs, data_range=1.0)
+        assert isinstance(ssim, Tensor)
+        metrics = {"psnr": float(peak_signal_noise_ratio(ours, theirs, data_range=1.0)), "ssim": float(ssim)}
+        depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
+        images = {"img": torch.cat([image, rgb], dim=1), "depth": depth}
+        if "segmentation" in outputs:
+            images["segmentation"] = outputs["segmentation"]
+        if "labels" in batch and self.query is not None:
+            self._count(outputs["features"], batch["labels"], self.query)
+        return metrics, images
+
+    def _count(self, features: Float[Tensor, "h w c"], truth: UInt8[Tensor, "h w"], query: Query) -> None:
+        """Add a view to the pooled confusion of the evaluation that is under way."""
+        if self.confusion is not None and self.context.settings.vocabulary is not None:
+            truth = remap(truth, self.context.settings.vocabulary.names, query.names)
+            prediction = query.labels(self.similarity(features))
+            self.confusion = self.confusion.update(truth.cpu(), prediction.cpu())
+
+
+def _on_rays(field: torch.nn.Module, *inputs: Float[Tensor, "r k 3"]) -> Float[Tensor, "r k c"]:
+    """A field of points, at points on rays."""
+    return field(*(points.flatten(0, 1) for points in inputs)).view(*inputs[0].shape[:2], -1)

@@ -1,0 +1,98 @@
+"""Two phases: first what the scene looks like, then, on frozen geometry, what it means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+
+from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
+from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
+from nerf_methods.semantics import SurfaceRays, surface_rays
+from ovs3d.errors import InputError, exit_on_input_error
+from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.miou import miou, pixel_accuracy
+from ovs3d.prompts.vocabulary import parse_prompts
+
+
+@dataclass
+class Ovs3dPipelineConfig(VanillaPipelineConfig):
+    """Data, model, and the schedule of the two phases."""
+
+    _target: type = field(default_factory=lambda: Ovs3dPipeline)
+    datamanager: Ovs3dDataManagerConfig = field(default_factory=Ovs3dDataManagerConfig)
+    """specifies the datamanager config"""
+    model: Ovs3dModelConfig = field(default_factory=Ovs3dModelConfig)
+    """specifies the model config"""
+    geometry_fraction: float = 0.7
+    """Share of the iterations that fit colour and density; the others fit features to the frozen geometry."""
+    proposal_anneal_fraction: float = 0.3
+    """Share of the first phase in which samples are spread more widely than the proposal says."""
+    semantic_rays_per_batch: int = 4096
+    """Rays per iteration of the second phase."""
+    semantic_short_side: int = 80
+    """Cells along the shorter side of a photo, at whose centres features are learnt."""
+
+
+class Ovs3dPipeline(VanillaPipeline):
+    """Trains one phase after the other; a mistake of the user ends it with one line and exit status 2."""
+
+    config: Ovs3dPipelineConfig
+    datamanager: Ovs3dDataManager
+    model: Ovs3dModel
+
+    def __init__(self, config: Ovs3dPipelineConfig, device: str, test_mode: str = "val", **kwargs: Any):
+        with exit_on_input_error():
+            if config.model.prompt is not None:
+                parse_prompts(config.model.prompt)  # before minutes are spent on features
+            super().__init__(config, device, test_mode=test_mode, **kwargs)  # type: ignore[arg-type]
+            if test_mode == "val":
+                _ = self.datamanager.tiles
+        self.geometry_steps = 0
+        self._surface: SurfaceRays | None = None
+
+    def set_iterations(self, total: int) -> None:
+        """Fix the schedule for a run of ``total`` iterations."""
+        self.geometry_steps = round(self.config.geometry_fraction * total)
+
+    def get_train_loss_dict(self, step: int) -> tuple[dict, dict, dict]:
+        if step < self.geometry_steps:
+            self._anneal(step)
+            return super().get_train_loss_dict(step)
+        if self._surface is None:
+            self._surface = surface_rays(self.model, self.datamanager, self.config.semantic_short_side)
+        batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
+        losses = self.model.semantic_losses(batch.points, batch.weights, batch.teacher)
+        return {}, losses, {"teacher_cosine": -losses["clip_loss"].detach()}
+
+    def _anneal(self, step: int) -> None:
+        """Mip-NeRF 360, eq. 18: the exponent of the proposal's weights goes to 1."""
+        t = min(1.0, step / max(1.0, self.config.proposal_anneal_fraction * self.geometry_steps))
+        self.model.sampler.anneal = 10 * t / (9 * t + 1)
+
+    def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
+        self.model.update_to_step(step)
+        self.model.sampler.anneal = 1.0
+        state = {key.removeprefix("module."): value for key, value in loaded_state.items()}
+        with exit_on_input_error():
+            self.load_state_dict(state, strict=True)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool | None = True) -> None:
+        """Strictly: nerfstudio's own retries without a word and leaves parts of the field random."""
+        try:
+            super().load_state_dict(state_dict, strict=True)
+        except RuntimeError as error:
+            raise InputError(f"the checkpoint is not of this scene and configuration: {error}") from error
+
+    def get_average_eval_image_metrics(
+        self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
+    ) -> dict[str, float]:
+        """nerfstudio's averages over the held-out views, and mIoU and accuracy pooled over them."""
+        query = self.model.query
+        self.model.confusion = Confusion.empty(len(query.names)) if query is not None else None
+        metrics = super().get_average_eval_image_metrics(step, output_path, get_std)
+        confusion, self.model.confusion = self.model.confusion, None
+        if confusion is not None and int(confusion.counts.sum()) > 0:
+            metrics |= {"miou": miou(confusion), "accuracy": pixel_accuracy(confusion)}
+        return metrics

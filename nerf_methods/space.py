@@ -1,0 +1,51 @@
+"""Where a scene lies: the cube that every grid of the field covers."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class SceneSpace(nn.Module):
+    """Maps the world to the cube [-1, 1]^3.
+
+    The cube of half side ``radius`` around ``center`` takes the inner half of each axis, all else up to infinity is
+    contracted into the rest (MERF, Reiser et al. 2023, eq. 2, with the L-infinity norm as in nerfacto).
+    """
+
+    center: Tensor
+    radius: Tensor
+
+    def __init__(self, center: Float[Tensor, "3"], radius: float):
+        super().__init__()
+        self.register_buffer("center", center.float())
+        self.register_buffer("radius", torch.tensor(float(radius)))
+
+    def forward(self, positions: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+        x = (positions - self.center) / self.radius
+        norm = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
+        return x * ((2 - 1 / norm) / norm) / 2
+
+
+def focus_of(camera_to_worlds: Float[Tensor, "b 3 4"]) -> tuple[Float[Tensor, "3"], float]:
+    """What a set of cameras looks at: the point nearest to all optical axes, and half its median distance.
+
+    Cameras that look in parallel have no such point; the least-squares system is damped towards the point one
+    baseline in front of their mean. Poses are nerfstudio's (OpenGL: the camera looks along -z).
+
+    Returns:
+        the centre, and the radius of the region to spend resolution on, both in world units.
+    """
+    poses = camera_to_worlds.double()
+    origins, forward = poses[:, :, 3], -poses[:, :, 2]
+    forward = forward / forward.norm(dim=-1, keepdim=True)
+    spread = (origins - origins.mean(0)).norm(dim=-1).max().clamp(min=1e-6)
+    prior = origins.mean(0) + forward.mean(0) * spread
+    across = torch.eye(3).to(poses) - forward[:, :, None] * forward[:, None, :]
+    damping = 1e-3 * torch.eye(3).to(poses)
+    center = torch.linalg.solve(
+        across.mean(0) + damping, (across @ origins[:, :, None]).mean(0)[:, 0] + damping @ prior
+    )
+    ahead = ((center - origins) * forward).sum(-1).median()
+    if ahead < 0.1 * spread:  # the axes meet behind the cameras: they look outwards
+        return origins.mean(0).float(), float(spread)
+    return center.float(), 0.5 * float(ahead)

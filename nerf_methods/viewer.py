@@ -1,0 +1,39 @@
+"""The controls of the viewer: a box for prompts and a slider for "no answer"."""
+
+from collections.abc import Callable
+
+from nerfstudio.viewer.viewer_elements import ViewerElement, ViewerSlider, ViewerText
+from torch import nn
+
+from ovs3d.errors import InputError
+from ovs3d.prompts.vocabulary import Vocabulary
+
+
+class QueryPanel(nn.Module):
+    """Found by nerfstudio's viewer among the model's modules; shown as "Custom Elements/model/panel".
+
+    A question that cannot be asked (an empty prompt, a word that the weights do not know) leaves the last one in
+    place and is explained in the panel.
+    """
+
+    def __init__(
+        self, ask: Callable[[str, float], None], vocabulary: Vocabulary | None, threshold: float
+    ) -> None:
+        super().__init__()
+        self._ask = ask
+        self.prompts = ViewerText(
+            "Prompts",
+            "; ".join(vocabulary.names) if vocabulary else "",
+            cb_hook=self._changed,
+            hint="a; b; c",
+        )
+        self.threshold = ViewerSlider("Threshold", threshold, 0.0, 1.0, 0.01, cb_hook=self._changed)
+        self.status = ViewerText("Status", "", disabled=True)
+
+    def _changed(self, element: ViewerElement) -> None:
+        try:
+            self._ask(self.prompts.value, self.threshold.value)
+        except InputError as error:
+            self.status.value = str(error)
+        else:
+            self.status.value = ""
