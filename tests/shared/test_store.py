@@ -130,37 +130,40 @@ def test_a_foreign_file_under_our_name_is_computed_again(tmp_path, caplog):
     assert "does not hold" in caplog.text
 
 
+def make_feature(i: int) -> dict[str, torch.Tensor]:
+    return {"a": torch.arange(200_000) * i, "b": torch.full((3,), i)}
+
+
 KILLED = """
 import os, random, signal, sys, time
-import torch
+from contextlib import suppress
 from pathlib import Path
 from ovs3d.foundation.store import FeatureStore
+from test_store import make_feature
 
-folder, log, kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+folder, log, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
 def compute(i):
     with open(log, "a") as file:
         file.write("x")
-    return {"a": torch.arange(200_000) * i, "b": torch.full((3,), i)}
+    return make_feature(i)
 
 def extract():
     store = FeatureStore(folder)
     for i in range(12):
-        store.get_or_compute("fake", bytes([i]), {"n": 1}, lambda: compute(i))
+        store.get_or_compute("fake", bytes([i]), {}, lambda: compute(i))
 
-def started():
-    return os.path.getsize(log) if os.path.exists(log) else 0
-
+log.touch()
 random.seed(0)
 for _ in range(kills):
-    before, child = started(), os.fork()
+    computed, child = log.stat().st_size, os.fork()
     if child == 0:
         extract()
         os._exit(0)
-    while started() == before and os.waitpid(child, os.WNOHANG) == (0, 0):
+    while log.stat().st_size == computed and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.0005)
-    if started() > before:
-        time.sleep(random.uniform(0, 0.01))
+    time.sleep(random.uniform(0, 0.01))
+    with suppress(ProcessLookupError, ChildProcessError):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 extract()
@@ -168,18 +171,17 @@ extract()
 
 
 def test_killed_at_any_moment_it_redoes_at_most_one_image_and_ends_bit_identical(tmp_path):
-    def run(name: str, kills: int) -> tuple[dict[str, bytes], int]:
-        log = tmp_path / f"{name}.log"
-        command = [sys.executable, "-c", KILLED, tmp_path / name, log, str(kills)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stderr == "", "half a file was visible"
-        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}, log.stat().st_size
-
-    expected, computed = run("whole", kills=0)
-    assert (len(expected), computed) == (12, 12)
-    found, computed = run("killed", kills=25)
-    assert found == expected
-    assert 12 < computed <= 12 + 25
+    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+    for i in range(12):
+        FeatureStore(whole).get_or_compute("fake", bytes([i]), {}, lambda i=i: make_feature(i))
+    command = [sys.executable, "-c", KILLED, killed, log, "25"]
+    here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=here)
+    assert done.stderr == "", "half a file was visible"
+    assert {path.name: path.read_bytes() for path in killed.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.iterdir()
+    }
+    assert 12 < log.stat().st_size <= 12 + 25
 
 
 def test_only_temporary_files_of_dead_processes_are_removed(tmp_path):
