@@ -99,7 +99,8 @@ class Clip:
 
     def _known_words(self) -> list[str]:
         pieces = [self.tokenizer.decoder[i] for i in sorted(self.known_ids or ())]
-        return [piece.removesuffix("</w>") for piece in pieces if piece.endswith("</w>") and len(piece) > 5]
+        words = [piece.removesuffix("</w>") for piece in pieces if piece.endswith("</w>")]
+        return [word for word in words if len(word) > 1]
 
 
 def load_clip(weights: str = "ViT-B-16/openai", device: str | torch.device = "cpu") -> Clip:
@@ -142,9 +143,8 @@ def _load_real(spec: WeightsSpec) -> Clip:
     if by_openai:  # its archives hold attention masks too, which open_clip makes itself
         state = {name: value for name, value in state.items() if name in model.state_dict()}
     load_strictly(model, state, str(path))
-    if file and file.mean and file.std:
-        return _clip(spec, config, model, fingerprint, mean=file.mean, std=file.std)
-    return _clip(spec, config, model, fingerprint)
+    normalisation = {"mean": file.mean, "std": file.std} if file and file.mean else {}
+    return _clip(spec, config, model, fingerprint, **normalisation)
 
 
 def _config(architecture: str) -> dict:

@@ -39,7 +39,7 @@ def _vit_features(visual: VisionTransformer, x: Float[Tensor, "n 3 h w"]) -> Flo
     x = visual.conv1(x)
     n, _, gh, gw = x.shape
     x = torch.cat([visual.class_embedding.expand(n, 1, -1), x.flatten(2).mT], dim=1)
-    x = visual.ln_pre(x + _resize_positions(visual, gh, gw))
+    x = visual.ln_pre(x + resize_positions(visual.positional_embedding, visual.grid_size, gh, gw))
     blocks = list(visual.transformer.resblocks)
     for block in blocks[:-1]:
         x = block(x)
@@ -55,8 +55,10 @@ def _value(attention: torch.nn.MultiheadAttention, x: Float[Tensor, "n t c"]) ->
     return attention.out_proj(F.linear(x, weight, bias))
 
 
-def _resize_positions(visual: VisionTransformer, gh: int, gw: int) -> Float[Tensor, "t c"]:
-    positions, grid = visual.positional_embedding, visual.grid_size
+def resize_positions(
+    positions: Float[Tensor, "t c"], grid: tuple[int, int], gh: int, gw: int
+) -> Float[Tensor, "u c"]:
+    """Position embeddings (CLS first) of a grid of rows and columns, for one of gh x gw; bicubic."""
     if (gh, gw) == grid:
         return positions
     cells = positions[1:].mT.unflatten(1, grid)[None]

@@ -5,7 +5,7 @@ from tiny_models import TINY_RESNET, TINY_VIT, random_clip
 
 from ovs3d.foundation import clip as clip_module
 from ovs3d.foundation.clip import Clip, load_clip
-from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.dense import dense_features, resize_positions
 
 CONFIGS = {"vit": TINY_VIT, "resnet": TINY_RESNET}
 
@@ -87,6 +87,20 @@ def _resnet_by_places(visual, clip, image):
             )
             rows.append(out[0, 0])
     return torch.stack(rows).reshape(*maps.shape[1:], clip.d)
+
+
+def test_positions_that_tell_the_row_tell_the_row_of_a_grid_of_another_size():
+    rows = torch.arange(4.0).repeat_interleave(5)
+    columns = torch.arange(5.0).repeat(4)
+    positions = torch.cat([torch.tensor([[7.0, 8.0]]), torch.stack([rows, columns], dim=1)])
+    assert resize_positions(positions, (4, 5), 4, 5) is positions
+    resized = resize_positions(positions, (4, 5), 6, 3)
+    assert torch.equal(resized[0], positions[0])
+    cells = resized[1:].unflatten(0, (6, 3))
+    torch.testing.assert_close(cells[:, :, 0], cells[:, :1, 0].expand(6, 3))
+    torch.testing.assert_close(cells[:, :, 1], cells[:1, :, 1].expand(6, 3))
+    assert (cells[:, 0, 0].diff() > 0.3).all()
+    assert (cells[0, :, 1].diff() > 1).all()
 
 
 def test_rows_are_rows_and_columns_are_columns(load):
