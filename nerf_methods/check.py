@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE, Cameras
 
 from ovs3d.errors import InputError
-from ovs3d.images import read_image
+from ovs3d.images import image_size, read_image
 
 
 def check_transforms(path: Path) -> None:
@@ -18,9 +18,14 @@ def check_transforms(path: Path) -> None:
         InputError: says which frame, and how many.
     """
     try:
-        frames = json.loads(path.read_text())["frames"]
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_text())
+        frames, model = content["frames"], content.get("camera_model", "OPENCV")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: expected JSON with a list `frames` ({error})") from error
+    if model not in CAMERA_MODEL_TO_TYPE:
+        raise InputError(
+            f"{path}: unknown camera_model {model!r}; known are {', '.join(CAMERA_MODEL_TO_TYPE)}"
+        )
     if not frames:
         raise InputError(f"{path}: no images: the list `frames` is empty")
     for frame in frames:
@@ -33,6 +38,7 @@ def check_transforms(path: Path) -> None:
         raise InputError(
             f"{path}: {len(missing)} of {len(frames)} poses have no image, the first is {missing[0]}"
         )
+    image_size(path.parent / frames[0]["file_path"])  # nerfstudio opens it before `check_images` can
     bad = [frame["file_path"] for frame in frames if not _is_pose(frame["transform_matrix"])]
     if bad:
         raise InputError(

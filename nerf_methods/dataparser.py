@@ -51,7 +51,10 @@ class Ovs3dDataParser(Nerfstudio):
         transforms = data if data.suffix == ".json" else data / "transforms.json"
         if transforms.exists():
             check_transforms(transforms)
-            outputs = super()._generate_dataparser_outputs(split)
+            try:
+                outputs = super()._generate_dataparser_outputs(split)
+            except (AssertionError, RuntimeError) as error:  # how nerfstudio refuses a scene
+                raise InputError(f"{transforms}: {' '.join(str(error).split())}") from error
         elif (data / "poses_bounds.npy").exists():
             outputs = self._llff(data, split)
         else:
@@ -96,7 +99,7 @@ class Ovs3dDataParser(Nerfstudio):
         held_out = sorted(set(mask_folders(scene)) & set(range(len(images))))
         if not held_out:
             train, test = get_train_eval_split_fraction(images, self.config.train_split_fraction)
-            return list(train if split == "train" else test)
+            return (train if split == "train" else test).tolist()
         return [i for i in range(len(images)) if i not in held_out] if split == "train" else held_out
 
 

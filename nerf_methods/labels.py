@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ovs3d.errors import InputError
 from ovs3d.images import read_image
+from ovs3d.scene import IMAGE_SUFFIXES
 
 IGNORE = 255
 
@@ -33,7 +34,8 @@ def read_labels(
         if len(unknown):
             raise InputError(f"{single}: class id {int(unknown[0])}, but there are {len(names)} prompts")
         return labels
-    folder = mask_folders(scene).get(sorted(image.parent.iterdir()).index(image))
+    photos = sorted(path for path in image.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    folder = mask_folders(scene).get(photos.index(image) if image in photos else -1)
     labels = torch.full(size, IGNORE, dtype=torch.uint8)
     for index, name in enumerate(names):
         path = folder / f"{name}.png" if folder else None

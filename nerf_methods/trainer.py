@@ -49,7 +49,8 @@ class PhaseScheduler(Scheduler):
     config: PhaseSchedulerConfig
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LRScheduler:
-        return LambdaLR(optimizer, lr_lambda=self.factor)
+        # a function, not a method: LambdaLR writes what hangs on a callable object into checkpoints
+        return LambdaLR(optimizer, lr_lambda=lambda step: self.factor(step))
 
     def factor(self, step: int) -> float:
         """Learning rate at an iteration, relative to the initial one."""
