@@ -1,0 +1,26 @@
+"""A scene that is made in milliseconds."""
+
+import numpy as np
+import pytest
+
+from ovs3d.geometry import Camera, look_at
+from ovs3d.worlds.render import Render
+from ovs3d.worlds.write import Views
+
+HEIGHT, WIDTH, FOCAL = 48, 64, 70.0
+
+
+@pytest.fixture
+def ring_views() -> Views:
+    """Eight small photos from a ring of cameras around a point off the origin; views 2 and 5 are held out."""
+    rng = np.random.default_rng(0)
+    intrinsics = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+    target = np.array([0.4, -0.3, 0.2])
+    cameras, renders = [], []
+    for index, angle in enumerate(np.linspace(0, 2 * np.pi, 8, endpoint=False)):
+        offset = np.array([np.cos(angle), np.sin(angle), 0.4 + 0.05 * index])
+        cameras.append(Camera(intrinsics, look_at(target + 1.5 * offset, target), HEIGHT, WIDTH))
+        rgb = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        labels = rng.integers(0, 3, (HEIGHT // 8, WIDTH // 8), np.uint8).repeat(8, 0).repeat(8, 1)
+        renders.append(Render(rgb, np.full((HEIGHT, WIDTH), 1.5, np.float32), labels))
+    return Views(("red plain mug", "blue striped ball", "wooden table"), cameras, renders, held_out=(2, 5))

@@ -1,0 +1,113 @@
+"""Rays are sampled from near to far, and a surface is found where it is."""
+
+import pytest
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor, nn
+
+from nerf_methods.sampling import ProposalSampler
+from nerf_methods.space import SceneSpace
+
+RADIUS, NEAR, FAR = 1.5, 0.1, 100.0
+
+
+class Slab(nn.Module):
+    """Opaque where ``low`` <= first axis of the cube <= ``high``, empty elsewhere."""
+
+    def __init__(self, low: float, high: float, density: float = 1e4):
+        super().__init__()
+        self.low, self.high, self.density = low, high, density
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.density * ((x[:, 0] >= self.low) & (x[:, 0] <= self.high)).float()
+
+
+def make_sampler(field: nn.Module, counts: tuple[int, int] = (64, 32)) -> ProposalSampler:
+    return ProposalSampler(SceneSpace(torch.zeros(3), RADIUS), field, field, counts).eval()
+
+
+def rays_along_x(count: int = 5) -> RayBundle:
+    """Rays from x = -3 towards +x, side by side in y."""
+    origins = torch.stack([torch.full((count,), -3.0), torch.linspace(-1, 1, count), torch.zeros(count)], 1)
+    return RayBundle(
+        origins=origins,
+        directions=torch.tensor([[1.0, 0, 0]]).expand(count, 3),
+        pixel_area=torch.ones(count, 1),
+        nears=torch.full((count, 1), NEAR),
+        fars=torch.full((count, 1), FAR),
+    )
+
+
+def test_spacing_and_its_inverse_undo_each_other():
+    sampler = make_sampler(Slab(0, 0.1)).first
+    distances = torch.logspace(-2, 3, 200)
+    spaced = sampler.spacing_fn(distances)
+    assert (spaced.diff() > 0).all()
+    assert spaced[0] > 0
+    assert spaced[-1] < 1
+    torch.testing.assert_close(sampler.spacing_fn_inv(spaced), distances, rtol=1e-3, atol=1e-5)
+
+
+def test_half_of_the_samples_lie_before_the_focus():
+    focus = torch.tensor(2 * RADIUS)
+    torch.testing.assert_close(make_sampler(Slab(0, 0.1)).first.spacing_fn(focus), torch.tensor(0.5))
+
+
+def test_samples_follow_each_other_from_near_to_far():
+    sampled = make_sampler(Slab(-0.1, 0.1))(rays_along_x())
+    for samples, count in ((sampled.proposal, 64), (sampled.samples, 32)):
+        starts, ends = samples.frustums.starts[..., 0], samples.frustums.ends[..., 0]
+        assert starts.shape == (5, count)
+        assert (starts < ends).all()
+        torch.testing.assert_close(starts[:, 1:], ends[:, :-1])
+        assert starts.min() >= NEAR * 0.999
+        assert ends.max() <= FAR * 1.001
+
+
+@pytest.mark.parametrize("density", [1e-3, 1.0, 1e4])
+def test_weights_never_sum_to_more_than_one(density):
+    sampled = make_sampler(Slab(-0.3, 0.3, density))(rays_along_x())
+    for weights in (sampled.proposal_weights, sampled.weights):
+        assert weights.min() >= 0
+        assert weights.sum(1).min() > 0
+        assert weights.sum(1).max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("coarse", [64, 256])
+@pytest.mark.parametrize(("face", "depth"), [(-0.25, 2.25), (0.0, 3.0), (0.3, 3.9)])
+def test_a_thin_opaque_slab_is_found_within_a_bin_of_the_proposal(face, depth, coarse):
+    sampled = make_sampler(Slab(face, face + 0.05), counts=(coarse, 32))(rays_along_x())
+    starts, ends = sampled.samples.frustums.starts, sampled.samples.frustums.ends
+    found = (sampled.weights * (starts + ends) / 2).sum(1) / sampled.weights.sum(1)
+    bins = sampled.proposal.frustums.ends - sampled.proposal.frustums.starts
+    hit = bins.gather(1, sampled.proposal_weights.argmax(1, keepdim=True))[:, 0]
+    assert (sampled.weights.sum(1) > 0.99).all()
+    assert ((found - depth).abs() <= hit).all()
+    assert (hit < 12 / coarse).all()
+
+
+def test_density_is_per_unit_of_the_world_and_not_of_the_cube():
+    fog = Slab(-1, 1, density=0.05 * RADIUS)  # 0.05 per world unit
+    sampled = make_sampler(fog, counts=(256, 128))(rays_along_x())
+    expected = 1 - torch.exp(
+        -0.05 * (sampled.samples.frustums.ends[:, -1] - sampled.samples.frustums.starts[:, 0])
+    )
+    torch.testing.assert_close(sampled.weights.sum(1), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_reach_both_densities():
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.value.expand(len(x))
+
+    proposal, density = Constant(), Constant()
+    sampler = ProposalSampler(SceneSpace(torch.zeros(3), RADIUS), proposal, density, (16, 8))
+    sampled = sampler(rays_along_x())
+    (sampled.proposal_weights[:, 0].sum() + sampled.weights[:, 0].sum()).backward()
+    for field in (proposal, density):
+        assert field.value.grad is not None
+        assert field.value.grad.abs() > 0

@@ -1,0 +1,107 @@
+"""The scene's cube holds all of space, and cameras tell where its middle is."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.field_components.spatial_distortions import SceneContraction
+
+from nerf_methods.space import SceneSpace, focus_of
+from ovs3d.geometry import look_at, opengl_from_opencv
+
+CENTER = torch.tensor([0.5, -1.0, 2.0])
+RADIUS = 0.7
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_space() -> SceneSpace:
+    return SceneSpace(CENTER, RADIUS)
+
+
+def test_the_inner_cube_is_only_scaled():
+    inside = random(200, 3).clamp(-1, 1)
+    torch.testing.assert_close(make_space()(CENTER + RADIUS * inside), inside / 2)
+
+
+def test_infinity_is_the_face_of_the_cube():
+    directions = random(200, 3)
+    directions = directions / directions.abs().amax(1, keepdim=True)
+    far = make_space()(CENTER + 1e9 * directions)
+    torch.testing.assert_close(far, directions)
+    assert far.abs().max() <= 1
+
+
+def test_contraction_is_nerfactos_at_half_the_size():
+    x = 3 * random(5, 40, 3)
+    expected = SceneContraction(order=math.inf)(x) / 2
+    torch.testing.assert_close(make_space()(CENTER + RADIUS * x), expected)
+
+
+def test_points_keep_their_order_along_every_ray_from_the_centre():
+    distances = torch.logspace(-2, 4, 300)
+    for direction in random(20, 3):
+        mapped = make_space()(CENTER + distances[:, None] * direction).norm(dim=1)
+        assert (mapped.diff() > 0).all()
+
+
+def test_gradient_is_finite_at_the_centre_and_on_the_border():
+    points = torch.stack([CENTER, CENTER + RADIUS, CENTER + RADIUS * torch.tensor([1.0, 0, 0])])
+    points.requires_grad_(True)
+    make_space()(points).sum().backward()
+    assert points.grad is not None
+    assert points.grad.isfinite().all()
+    assert (points.grad != 0).any(1).all()
+
+
+def test_a_checkpoint_carries_the_centre_and_the_radius():
+    other = SceneSpace(torch.zeros(3), 1.0)
+    other.load_state_dict(make_space().state_dict())
+    points = random(10, 3)
+    torch.testing.assert_close(other(points), make_space()(points))
+
+
+def poses_towards(positions: np.ndarray, targets: np.ndarray) -> torch.Tensor:
+    pairs = zip(positions, np.broadcast_to(targets, positions.shape), strict=True)
+    poses = [opengl_from_opencv(look_at(position, target)) for position, target in pairs]
+    return torch.from_numpy(np.stack(poses)[:, :3]).float()
+
+
+def ring(radius: float, height: float) -> np.ndarray:
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(12, height)], axis=1)
+
+
+def test_a_ring_of_cameras_looks_at_its_target():
+    target = np.array([1.0, 2.0, 0.5])
+    center, radius = focus_of(poses_towards(target + ring(2.0, 1.5), target))
+    assert np.linalg.norm(center.numpy() - target) < 0.01 * 2.5
+    assert radius == pytest.approx(0.5 * math.hypot(2.0, 1.5), rel=0.01)
+
+
+def test_the_focus_moves_with_the_world():
+    target = np.array([1.0, 2.0, 0.5])
+    poses = poses_towards(target + ring(2.0, 1.5)[:7], target + 0.1 * random(7, 3).numpy())
+    center, radius = focus_of(poses)
+    turn = torch.linalg.qr(random(3, 3))[0]
+    moved = torch.cat([turn @ poses[:, :, :3], 5 * turn @ poses[:, :, 3:] + CENTER[:, None]], dim=2)
+    moved_center, moved_radius = focus_of(moved)
+    torch.testing.assert_close(moved_center, 5 * turn @ center + CENTER, rtol=1e-3, atol=1e-3)
+    assert moved_radius == pytest.approx(5 * radius, rel=1e-3)
+
+
+def test_parallel_cameras_look_at_a_point_one_baseline_ahead():
+    across = np.array([[x, 0, z] for x in (-2.0, 0, 2.0) for z in (-1.0, 1.0)])
+    center, radius = focus_of(poses_towards(across, across + np.array([0, 1.0, 0])))
+    torch.testing.assert_close(center, torch.tensor([0.0, math.sqrt(5), 0.0]), rtol=1e-3, atol=1e-3)
+    assert radius == pytest.approx(math.sqrt(5) / 2, rel=1e-3)
+
+
+def test_cameras_that_look_outwards_stand_in_the_middle_of_what_they_see():
+    positions = np.array([1.0, 1.0, 0.0]) + ring(0.5, 0.0)
+    center, radius = focus_of(poses_towards(positions, 2 * positions - np.array([1.0, 1.0, 0.0])))
+    torch.testing.assert_close(center, torch.tensor([1.0, 1.0, 0.0]), rtol=1e-3, atol=1e-3)
+    assert radius == pytest.approx(0.5, rel=1e-3)
