@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -20,6 +20,8 @@ from ovs3d.foundation.fetch import sha256_of
 from ovs3d.foundation.published import clip_architectures
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
 from ovs3d.foundation.weights import MINI, WeightsSpec, mini_folder, parse_weights, published, weights_file
+
+Precision = Literal["float32", "bfloat16", "float16"]
 
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI keeps among the weights; open_clip has them in its configuration."""
@@ -43,6 +45,8 @@ class Clip:
     tokenizer: SimpleTokenizer
     mean: tuple[float, ...] = OPENAI_DATASET_MEAN
     std: tuple[float, ...] = OPENAI_DATASET_STD
+    precision: Precision = "float32"
+    """Arithmetic of the image tower; texts are always encoded in float32."""
     known_ids: frozenset[int] | None = None
     """Tokens whose embedding was trained; None if all were."""
 
@@ -63,7 +67,9 @@ class Clip:
         images = images.to(self.device)
         if images.shape[-2:] != size:
             images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.model.encode_image(self.normalize(images))
+        dtype = getattr(torch, self.precision)
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            return self.model.encode_image(self.normalize(images)).float()
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "k d"]:
@@ -103,11 +109,14 @@ class Clip:
         return [word for word in words if len(word) > 1]
 
 
-def load_clip(weights: str = "ViT-B-16/openai", device: str | torch.device = "cpu") -> Clip:
-    """A frozen CLIP in float32.
+def load_clip(
+    weights: str = "ViT-B-16/openai", device: str | torch.device = "cpu", precision: Precision | None = None
+) -> Clip:
+    """A frozen CLIP.
 
     Args:
         weights: ``mini``, or an open_clip architecture and a tag, path or URL (see ``foundation.weights``).
+        precision: arithmetic of the image tower; None: the fastest that the device has instructions for.
 
     Raises:
         InputError: unknown architecture or tag, no such file, or weights of another architecture.
@@ -115,7 +124,7 @@ def load_clip(weights: str = "ViT-B-16/openai", device: str | torch.device = "cp
     spec = parse_weights(weights)
     clip = _load_mini() if spec.is_mini else _load_real(spec)
     clip.model.to(device)
-    return clip
+    return replace(clip, precision=precision or _fastest(torch.device(device)))
 
 
 def _load_mini() -> Clip:
@@ -169,3 +178,11 @@ def _clip(spec: WeightsSpec, config: dict, model: open_clip.CLIP, fingerprint: s
         tokenizer=SimpleTokenizer(),
         **fields,
     )
+
+
+def _fastest(device: torch.device) -> Precision:
+    """Half precision where the machine has instructions for it: half the time, cosines equal to 2e-4."""
+    if device.type == "cuda":
+        return "float16"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if device.type == "cpu" and native else "float32"

@@ -26,12 +26,25 @@ KIND = "clip-tiles"
 class ImageEncoder(Protocol):
     """What tiles need of a CLIP."""
 
-    name: str
-    """Architecture."""
-    fingerprint: str
-    """Hash of the weights."""
-    image_size: int
-    """Side of the square that the model takes, in pixels."""
+    @property
+    def name(self) -> str:
+        """Architecture."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the image tower."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the model takes, in pixels."""
+        ...
 
     def encode_images(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
         """Features of RGB images in 0..1."""
@@ -150,7 +163,13 @@ def scene_tiles(
     Raises:
         InputError: an image cannot be read, or the store cannot be written.
     """
-    identity = {"model": clip.name, "weights": clip.fingerprint, "side": clip.image_size, **spec.identity()}
+    model = {
+        "model": clip.name,
+        "weights": clip.fingerprint,
+        "precision": clip.precision,
+        "side": clip.image_size,
+    }
+    identity = {**model, **spec.identity()}
     counts = [len(tile_boxes(*working_size(*image_size(path), spec), spec)[0]) for path in images]
     tiles = []
     with tqdm(total=sum(counts), desc="CLIP tiles", unit="tile") as bar:

@@ -32,6 +32,12 @@ def architectures(monkeypatch):
     return configs
 
 
+@pytest.fixture(autouse=True)
+def exact_arithmetic(monkeypatch):
+    """Comparisons with open_clip are exact; the test of the faster arithmetic asks for it by name."""
+    monkeypatch.setattr(clip_module, "_fastest", lambda device: "float32")
+
+
 def saved(model: open_clip.CLIP, path: Path) -> Path:
     torch.save(model.state_dict(), path)
     return path
@@ -56,6 +62,16 @@ def test_what_was_loaded_is_said(tmp_path):
     assert (clip.d, clip.image_size, clip.device) == (16, 32, torch.device("cpu"))
     assert clip.fingerprint == sha256_of(path)
     assert clip.unknown_words("anything at all") == ()
+
+
+def test_half_precision_keeps_the_direction_and_is_not_the_same_arithmetic(tmp_path):
+    path = saved(random_clip(TINY_RESNET), tmp_path / "a.pt")
+    images = torch.rand(4, 3, 64, 64)
+    exact = load_clip(f"tiny-resnet/{path}").encode_images(images)
+    half = load_clip(f"tiny-resnet/{path}", precision="bfloat16").encode_images(images)
+    assert half.dtype == torch.float32
+    assert F.cosine_similarity(exact, half).min() > 0.999
+    assert not torch.equal(exact, half)
 
 
 def test_the_model_is_frozen(tmp_path):
