@@ -29,14 +29,15 @@ class VoxelGrid(nn.Module):
     def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         return _trilinear(self.volume().flatten(), self.resolutions[-1], x)
 
-    def volume(self) -> Float[Tensor, "r r r"]:
-        """The levels summed at the finest resolution: a cost per call, which saves one look-up per point and level."""
-        total = self.levels[0].view(1, 1, *3 * self.resolutions[:1])
-        for grid, n in zip(self.levels[1:], self.resolutions[1:], strict=True):
-            total = F.interpolate(total, size=(n, n, n), mode="trilinear", align_corners=True) + grid.view(
-                1, 1, n, n, n
-            )
-        return total[0, 0]
+    def volume(self) -> Float[Tensor, "n n n"]:
+        """The levels summed at the finest resolution: a cost per call, which saves a look-up per point and level."""
+        total = self._cube(0)
+        for level in range(1, len(self.resolutions)):
+            total = _upsample(total, self.resolutions[level]) + self._cube(level)
+        return total
+
+    def _cube(self, level: int) -> Float[Tensor, "n n n"]:
+        return self.levels[level].view(3 * self.resolutions[level : level + 1])
 
     def total_variation(self) -> Float[Tensor, ""]:
         """Mean absolute difference of neighbouring voxels, summed over axes and levels."""
@@ -46,6 +47,16 @@ class VoxelGrid(nn.Module):
             for axis in range(3):
                 total = total + cube.diff(dim=axis).abs().mean()
         return total
+
+
+def _upsample(cube: Float[Tensor, "m m m"], n: int) -> Float[Tensor, "n n n"]:
+    """Trilinear, corners aligned. Three matrix products: the backward pass of F.interpolate is several times slower."""
+    m = len(cube)
+    position = torch.linspace(0, m - 1, n, device=cube.device, dtype=cube.dtype)
+    weights = (1 - (position[:, None] - torch.arange(m, device=cube.device)).abs()).clamp(min=0)  # [n, m]
+    for _ in range(3):  # along the first axis, which then becomes the last
+        cube = (weights @ cube.flatten(1)).view(n, *cube.shape[1:]).movedim(0, -1)
+    return cube.contiguous()
 
 
 def _trilinear(grid: Float[Tensor, " m"], n: int, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:

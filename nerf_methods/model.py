@@ -19,7 +19,7 @@ from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, Selec
 from nerf_methods.labels import remap
 from nerf_methods.objectives import clip_distillation
 from nerf_methods.query import Query, ask
-from nerf_methods.rendering import composite, heaviest
+from nerf_methods.rendering import composite, heaviest, visible
 from nerf_methods.sampling import ProposalSampler, Sampled
 from nerf_methods.space import SceneSpace
 from nerf_methods.viewer import QueryPanel
@@ -57,8 +57,8 @@ class Ovs3dModelConfig(ModelConfig):
     """Channels and resolution of the planes and lines of the selection volume."""
     selection_temperature: float = 1.0
     """Temperature of the softmax over scales; 1 is 3D-OVS's, which can only weigh between 0.155 and 0.576."""
-    shaded_samples: int = 8
-    """Samples of a ray, the heaviest, that get a colour and a feature."""
+    visible_weight: float = 0.01
+    """Samples of a lower weight get no colour and no feature."""
     surface_samples: int = 4
     """Samples of a ray that features are trained on."""
     distortion_loss_mult: float = 0.01
@@ -133,31 +133,22 @@ class Ovs3dModel(Model):
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         sampled = self.sampler(ray_bundle)
-        x, directions, weights = self._shaded(sampled, self.config.shaded_samples)
-        accumulation = sampled.weights.sum(1)
+        weights, samples = sampled.weights[..., 0], sampled.samples
+        seen = visible(weights.detach(), self.config.visible_weight)
+        ray, shown, rays = seen.nonzero()[:, 0], weights[seen], len(weights)
+        x = self.space(samples.frustums.get_positions()[seen])
+        accumulation = weights.sum(1, keepdim=True)
+        color = self.appearance(x, samples.frustums.directions[seen])
         outputs = {
-            "rgb": composite(_on_rays(self.appearance, x, directions), weights),
+            "rgb": composite(color, shown, ray, rays),
             "accumulation": accumulation,
-            "depth": self.median_depth(sampled.weights.detach(), sampled.samples),
-            "expected_depth": self.expected_depth(sampled.weights.detach(), sampled.samples),
+            "depth": self.median_depth(sampled.weights.detach(), samples),
+            "expected_depth": self.expected_depth(sampled.weights.detach(), samples),
         }
         if self.training:
             return outputs | {"sampled": sampled}
-        code = composite(_on_rays(self.feature, x), weights)
+        code = composite(self.feature(x), shown, ray, rays)
         return outputs | {"features": torch.cat([code, accumulation], dim=1)}
-
-    def _shaded(
-        self, sampled: Sampled, count: int
-    ) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:
-        """The heaviest samples: positions in the cube, directions, and weights that keep each ray's opacity."""
-        index, weights = heaviest(sampled.weights[..., 0], count)
-        frustums = sampled.samples.frustums
-        chosen = index[..., None].expand(-1, -1, 3)
-        return (
-            self.space(frustums.get_positions().gather(1, chosen)),
-            frustums.directions.gather(1, chosen),
-            weights,
-        )
 
     def answers(self, features: Float[Tensor, "*n c"]) -> dict[str, Float[Tensor, "*n o"]]:
         """``relevancy_<i>`` in 0..1 for each prompt, and ``segmentation`` in RGB, from rendered features."""
@@ -207,8 +198,10 @@ class Ovs3dModel(Model):
     @torch.no_grad()
     def surface(self, rays: RayBundle) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:
         """Where rays end: their heaviest samples in the cube of the field, and the weights."""
-        x, _, weights = self._shaded(self.sampler(self._collide(rays)), self.config.surface_samples)
-        return x, weights
+        sampled = self.sampler(self._collide(rays))
+        index, weights = heaviest(sampled.weights[..., 0], self.config.surface_samples)
+        positions = sampled.samples.frustums.get_positions()
+        return self.space(positions.gather(1, index[..., None].expand(-1, -1, 3))), weights
 
     def semantic_losses(
         self,
@@ -217,9 +210,12 @@ class Ovs3dModel(Model):
         teacher: Float[Tensor, "r s d"],
     ) -> dict[str, Tensor]:
         """Losses of the second phase, on points of frozen geometry."""
-        code = composite(_on_rays(self.feature, x), weights)
+        rays, count = weights.shape
+        ray = torch.arange(rays, device=x.device).repeat_interleave(count)
+        points, shown = x.flatten(0, 1), weights.flatten()
+        code = composite(self.feature(points), shown, ray, rays)
         rendered = self.feature.decode(code, weights.sum(1, keepdim=True))
-        values = composite(_on_rays(self.selection, x), weights)
+        values = composite(self.selection(points), shown, ray, rays)
         chosen = (values / self.config.selection_temperature).softmax(-1)
         return {"clip_loss": clip_distillation(rendered, teacher, chosen)}
 
@@ -246,8 +242,3 @@ class Ovs3dModel(Model):
             truth = remap(truth, self.context.settings.vocabulary.names, query.names)
             prediction = query.labels(self.similarity(features))
             self.confusion = self.confusion.update(truth.cpu(), prediction.cpu())
-
-
-def _on_rays(field: torch.nn.Module, *inputs: Float[Tensor, "r k 3"]) -> Float[Tensor, "r k c"]:
-    """A field of points, at points on rays."""
-    return field(*(points.flatten(0, 1) for points in inputs)).view(*inputs[0].shape[:2], -1)

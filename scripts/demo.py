@@ -23,8 +23,9 @@ from nerf_methods.evaluate import (
     teacher_answer,
 )
 from nerf_methods.pipeline import Ovs3dPipeline
+from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import iou_per_class, miou, pixel_accuracy
-from ovs3d.eval.report import Report, environment
+from ovs3d.eval.report import Report
 from ovs3d.images import write_png
 from ovs3d.outputs.overlay import heat_overlay, label_overlay, panels
 from ovs3d.outputs.palette import heat_colors
