@@ -1,0 +1,82 @@
+"""The command ``ovs3d``. Nothing heavy is imported before a command runs."""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcommand
+
+from ovs3d import __version__
+from ovs3d.doctor import Doctor
+from ovs3d.errors import exit_on_input_error
+from ovs3d.foundation.features_command import Features
+from ovs3d.foundation.weights_command import Check, Fetch, List
+from ovs3d.worlds.command import Tabletop
+
+_DESCRIPTION = (
+    "Open-vocabulary 3D segmentation: worlds, features and weights. `ns-train ovs3d` trains on them."
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Write a procedural scene with exact truth."""
+
+    world: (
+        Annotated[Tabletop, subcommand("tabletop")] | Annotated[None, Suppress]
+    )  # tyro wants two in a union
+
+    def run(self) -> None:
+        assert self.world is not None
+        self.world.run()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """List, fetch or check the weights of CLIP, DINO and SAM."""
+
+    action: (
+        Annotated[List, subcommand("list")]
+        | Annotated[Fetch, subcommand("fetch")]
+        | Annotated[Check, subcommand("check")]
+    )
+
+    def run(self) -> None:
+        self.action.run()
+
+
+Command = (
+    Annotated[World, subcommand("world")]
+    | Annotated[Features, subcommand("features")]
+    | Annotated[Weights, subcommand("weights")]
+    | Annotated[Doctor, subcommand("doctor")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line; without a command it prints the help.
+
+    Raises:
+        SystemExit: with status 2 for wrong flags and for input that cannot be used.
+    """
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if args == ["--version"]:
+        print(f"ovs3d {__version__}")
+        return
+    config = (OmitSubcommandPrefixes, OmitArgPrefixes)
+    command = tyro.cli(Command, prog="ovs3d", description=_DESCRIPTION, args=args, config=config)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # deprecations inside timm and nerfstudio
+    with exit_on_input_error():
+        try:
+            command.run()
+        except BrokenPipeError:  # who reads, such as `head`, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Features of a scene's images on the grid of a model's patches, dense CLIP and DINO, computed once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from ovs3d.errors import InputError
+from ovs3d.foundation.clip import Clip
+from ovs3d.foundation.crops import resize
+from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.dino import Dino
+from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.images import read_image
+
+_LARGEST_PATCH = 32
+"""Pixels, of all CLIPs and DINOs."""
+
+
+def scene_dense(
+    clip: Clip, images: Sequence[Path], store: FeatureStore, short_side: int
+) -> Iterator[Float[Tensor, "gh gw d"]]:
+    """MaskCLIP features of each image in turn, float16.
+
+    Args:
+        short_side: larger images are made smaller until their shorter side has as many pixels.
+
+    Raises:
+        InputError: an image cannot be read or is smaller than a patch, or the store cannot be written.
+    """
+    identity = {"model": clip.name, "weights": clip.fingerprint}
+    return _scene_maps("clip-dense", identity, lambda x: dense_features(clip, x), images, store, short_side)
+
+
+def scene_dino(
+    dino: Dino, images: Sequence[Path], store: FeatureStore, short_side: int
+) -> Iterator[Float[Tensor, "gh gw c"]]:
+    """DINO's tokens of each image in turn, float16; arguments and errors are those of ``scene_dense``."""
+    identity = {"model": dino.name, "weights": dino.fingerprint}
+    return _scene_maps("dino", identity, lambda x: dino.tokens(x[None])[0], images, store, short_side)
+
+
+def _scene_maps(
+    kind: str,
+    identity: Identity,
+    encode: Callable[[Tensor], Tensor],
+    images: Sequence[Path],
+    store: FeatureStore,
+    short_side: int,
+) -> Iterator[Tensor]:
+    identity = {**identity, "short_side": short_side}
+    for path in tqdm(images, desc=kind, unit="image"):
+
+        def compute(path: Path = path) -> dict[str, Tensor]:
+            return {"features": encode(_read_at_most(path, short_side)).half()}
+
+        yield store.get_or_compute(kind, path.read_bytes(), identity, compute)["features"]
+
+
+def _read_at_most(path: Path, short_side: int) -> Float[Tensor, "3 h w"]:
+    image = read_image(path)
+    height, width = image.shape[:2]
+    factor = min(1.0, short_side / min(height, width))
+    rows, cols = round(height * factor), round(width * factor)
+    if min(rows, cols) < _LARGEST_PATCH:
+        raise InputError(f"{path}: {cols}x{rows} pixels; expected at least {_LARGEST_PATCH}x{_LARGEST_PATCH}")
+    return resize(image, rows, cols).permute(2, 0, 1) / 255
