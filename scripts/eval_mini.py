@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import open_clip
 import timm
 import torch
 import tyro
-from mini_captions import HELD_OUT, NOUN_OF_THING, THING_ID, THINGS
+from mini_captions import HELD_OUT, N_OBJECTS, NOUN_OF_THING, THING_ID, THINGS
 from mini_crops import Window
 from segment_anything import SamPredictor
 from sklearn.metrics import roc_auc_score
@@ -33,7 +33,7 @@ from ovs3d.worlds.words import NOUNS
 
 FIRST_SEED = 50_000
 MIN_VISIBLE = 200  # pixels of an object that is asked for
-TIGHT, LOOSE = 1.1, 2.0  # side of the square crop in longer sides of the object's box
+CROPS = {"tight": 1.1, "medium": 1.5, "loose": 2.0}  # side of the square in longer sides of the object's box
 SCALES = (5, 7, 10)  # tile side = image height / scale
 
 
@@ -64,32 +64,56 @@ def visible_objects(world: TabletopWorld, picture: Render) -> list[int]:
     return np.flatnonzero(pixels >= MIN_VISIBLE).tolist()
 
 
-def crop_around(picture: Render, class_id: int, factor: float, size: int) -> Tensor:
-    """Square crop, float (3, size, size) in 0..1, whose side is `factor` times the longer side of the box."""
-    rows, columns = np.nonzero(picture.labels == class_id)
-    box = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], float)
-    side = factor * max(box[2] - box[0], box[3] - box[1])
-    return Window.around((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, side).image(picture.rgb, size) / 255
+class Crop(NamedTuple):
+    """A square around an object."""
+
+    image: Tensor
+    """float (3, size, size) in 0..1"""
+    thing: int
+    """What the object is, an index of THINGS."""
+    clear: bool
+    """Whether it has the largest share of all objects in the crop, by centre-weighted area."""
+
+
+def object_crops(world: TabletopWorld, picture: Render, factor: float, size: int) -> Iterator[Crop]:
+    """The visible objects in squares whose side is `factor` times the longer side of the object's box."""
+    for k in visible_objects(world, picture):
+        rows, columns = np.nonzero(picture.labels == k)
+        top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+        side = factor * max(bottom - top, right - left)
+        window = Window.around((top + bottom) / 2, (left + right) / 2, side)
+        shares = window.shares(picture.labels)[: len(world.objects)]
+        image = window.image(picture.rgb, size) / 255
+        yield Crop(image, THING_ID[world.classes[k]], int(shares.argmax()) == k)
 
 
 def zero_shot(clip: Clip, count: int) -> dict:
-    """Top-1 over all nouns and over all colour-pattern-noun combinations, bare prompts, per kind of crop."""
-    truth, crops = [], {"tight": [], "loose": []}
-    for world, picture in held_out_views(count):
-        for k in visible_objects(world, picture):
-            truth.append(THING_ID[world.classes[k]])
-            crops["tight"].append(crop_around(picture, k, TIGHT, clip.image_size))
-            crops["loose"].append(crop_around(picture, k, LOOSE, clip.image_size))
-    things, new = np.array(truth), HELD_OUT[truth]
-    full_prompts = THINGS[: len(HELD_OUT) - 6]
-    figures: dict = {"objects": len(things), "never_trained_objects": int(new.sum())}
-    for kind, images in crops.items():
-        x = F.normalize(clip.encode_images(torch.stack(images)), dim=-1)
-        noun = (x @ clip.encode_texts(list(NOUNS)).T).argmax(1).numpy() == NOUN_OF_THING[things]
-        full = (x @ clip.encode_texts(list(full_prompts)).T).argmax(1).numpy() == things
-        for name, right in (("nouns", noun), ("combinations", full)):
-            figures[f"{name}_{kind}"] = float(right.mean())
-            figures[f"{name}_{kind}_never_trained"] = float(right[new].mean())
+    """Top-1 over all nouns and over all colour-pattern-noun combinations, bare prompts, per kind of crop.
+
+    A crop counts if the object at its centre is also the one that it mostly shows (`mini_crops.dominant`); the
+    figures that end in `any_crop` also count those before which another object stands.
+    """
+    views = list(held_out_views(count))
+    nouns, things = clip.encode_texts(NOUNS), clip.encode_texts(THINGS[:N_OBJECTS])
+    figures = {}
+    for kind, factor in CROPS.items():
+        crops = [c for world, picture in views for c in object_crops(world, picture, factor, clip.image_size)]
+        truth, clear = np.array([c.thing for c in crops]), np.array([c.clear for c in crops])
+        x = F.normalize(clip.encode_images(torch.stack([c.image for c in crops])), dim=-1)
+        right_noun = (x @ nouns.T).argmax(1).numpy() == NOUN_OF_THING[truth]
+        right_thing = (x @ things.T).argmax(1).numpy() == truth
+        new = HELD_OUT[truth]
+        figures[kind] = {
+            "nouns": float(right_noun[clear].mean()),
+            "combinations": float(right_thing[clear].mean()),
+            "nouns_never_trained": float(right_noun[clear & new].mean()),
+            "combinations_never_trained": float(right_thing[clear & new].mean()),
+            "nouns_any_crop": float(right_noun.mean()),
+            "combinations_any_crop": float(right_thing.mean()),
+            "crops": int(clear.sum()),
+            "crops_never_trained": int((clear & new).sum()),
+            "crops_of_another_object": int((~clear).sum()),
+        }
     return figures
 
 
@@ -177,7 +201,7 @@ def point_masks(predictor: SamPredictor, count: int) -> dict:
             row, column = rng.choice(np.argwhere(truth))
             point = np.array([[column + 0.5, row + 0.5]])
             masks, scores, _ = predictor.predict(point, np.array([1]), multimask_output=True)
-            ious = [_iou(mask, truth) for mask in masks]
+            ious = [_iou(np.asarray(mask), truth) for mask in masks]
             chosen.append(ious[int(scores.argmax())])
             best.append(max(ious))
             per_class["background" if k in backgrounds else "object"].append(chosen[-1])
@@ -211,7 +235,7 @@ def main(config: Config) -> None:
     report |= {
         "task": "mini models on held-out tabletop worlds",
         "protocol": "world seeds from 50000, view seed % 30, 320x240, bare prompts; see scripts/eval_mini.py",
-        "tight_loose": [TIGHT, LOOSE],
+        "crop_factors": CROPS,
         "min_visible_pixels": MIN_VISIBLE,
         "tile_scales": SCALES,
         "config": {k: v for k, v in asdict(config).items() if k != "out"},

@@ -29,7 +29,7 @@ from mini_views import training_views
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -81,6 +81,14 @@ class Model:
         self.clip.visual.to(memory_format=torch.channels_last)
         self.mean = torch.tensor(OPENAI_DATASET_MEAN)[:, None, None]
         self.std = torch.tensor(OPENAI_DATASET_STD)[:, None, None]
+
+    def load(self, folder: Path) -> None:
+        """Take the weights that `save` wrote."""
+        state = load_file(folder / "weights.safetensors")
+        if not torch.equal(state.pop("token_embedding.ids"), self.words.ids):
+            raise ValueError(f"{folder} was trained on other words than {TEMPLATES} and the worlds' now")
+        state["token_embedding.weight"] = state.pop("token_embedding.rows")
+        self.clip.load_state_dict(state)
 
     def images(self, images: Tensor) -> Tensor:
         """Embeddings (n, d) of uint8 images (n, 3, h, w)."""
@@ -237,6 +245,8 @@ class Config:
     """Seed of weights, crops and captions."""
     checkpoint: Path | None = None
     """Folder for an unannealed copy every three minutes."""
+    start: Path | None = None
+    """Folder of weights to go on from."""
 
 
 def main(config: Config) -> None:
@@ -250,8 +260,10 @@ def main(config: Config) -> None:
     )
     batches = iter(DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
-    trainer = Trainer(Model(), Captioner(config.seed))
-    clip = trainer.model.clip
+    model = Model()
+    if config.start:
+        model.load(config.start)
+    trainer, clip = Trainer(model, Captioner(config.seed)), model.clip
     matrices = block_matrices(clip, ("visual.conv", "visual.layer", "transformer."))
     optimizer = Optimizer(clip, matrices, config.lr, config.minutes)
     step, saved = 0, time.monotonic()

@@ -1,8 +1,9 @@
 """Train the mini DINO from views of tabletop worlds without labels, and write ovs3d/mini/dino.
 
-Self-distillation (Caron et al. 2021) of patches: the student sees one crop with a part of its patches masked,
-the teacher, its moving average, an overlapping crop in other light; the two must assign the same place to the
-same prototypes (iBOT, Zhou et al. 2022), balanced by Sinkhorn-Knopp (SwAV, Caron et al. 2020).
+Self-distillation of patches: the student sees one crop with a part of its patches masked and must tell, at each
+place, the token that its own moving average, the teacher, gives to that place in an overlapping crop in other
+light (Caron et al. 2021, iBOT, data2vec). The teacher's tokens take one step of mean shift first, towards those
+like them in their crop, so that the patches of one thing are drawn together (as in PixPro, Xie et al. 2021).
 
 python scripts/train_mini_dino.py --minutes 20
 """
@@ -63,38 +64,41 @@ class OverlappingCrops(IterableDataset):
 
 
 def _in_other_light(crop: np.ndarray, rng: np.random.Generator) -> Tensor:
-    """RGB (3, h, w) of uint8 (h, w, 3) with another brightness, contrast, tint and noise, sometimes grey."""
+    """RGB (3, h, w) of uint8 (h, w, 3) with a slightly other brightness, contrast, tint and noise."""
     image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float() / 255
-    gain = torch.from_numpy(rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)).float()
-    image = (image - image.mean()) * rng.uniform(0.6, 1.4) + image.mean()
-    image = image * gain[:, None, None]
-    if rng.random() < 0.2:
-        image = image.mean(0, keepdim=True).expand(3, -1, -1)
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3)).float()
+    image = ((image - image.mean()) * rng.uniform(0.8, 1.2) + image.mean()) * gain[:, None, None]
     return (image + 0.02 * torch.randn(image.shape)).clamp(0, 1)
 
 
 class Network(nn.Module):
-    """A ViT and the head that compares its patches with prototypes."""
+    """A ViT, and the predictor that only the student uses."""
 
-    def __init__(self, prototypes: int):
+    def __init__(self):
         super().__init__()
         self.vit: Any = VisionTransformer(num_classes=0, **CONFIG)
         width = CONFIG["embed_dim"]
-        self.head = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
-        self.prototypes = nn.Linear(128, prototypes, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(width))
+        self.predictor = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
-    def forward(self, images: Tensor, masked: Tensor | None = None) -> Tensor:
-        """Cosines (n, GRID, GRID, prototypes) of the patches; `masked` is bool (n, GRID * GRID)."""
+    def tokens(self, images: Tensor, masked: Tensor | None = None) -> Tensor:
+        """The last block's output (n, t, c) for the patches; `masked` is bool (n, t)."""
         vit = self.vit
         x = vit.patch_embed(images)
         if masked is not None:
             x = torch.where(masked[..., None], self.mask_token.to(x.dtype), x)
         x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], 1) + vit.pos_embed
-        x = vit.norm(vit.blocks(x))[:, 1:]
-        x = F.normalize(self.head(x).float(), dim=-1)
-        cosines = x @ F.normalize(self.prototypes.weight, dim=-1).T
-        return cosines.unflatten(1, (GRID, GRID))
+        return vit.blocks(x)[:, 1:].float()
+
+
+@torch.no_grad()
+def targets(tokens: Tensor, temperature: float = 0.1) -> Tensor:
+    """Teacher's tokens (n, t, c) after a step of mean shift in their crop; each channel standardised."""
+    unit = F.normalize(tokens - tokens.mean((0, 1)), dim=-1)
+    shifted = (unit @ unit.mT / temperature).softmax(-1) @ tokens
+    return (shifted - shifted.mean((0, 1))) / (shifted.std((0, 1)) + 1e-4)
 
 
 def same_places(maps: Tensor, others: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,27 +110,22 @@ def same_places(maps: Tensor, others: Tensor, shift: Tensor) -> tuple[Tensor, Te
     return a.flatten(0, 1), b.flatten(0, 1)
 
 
-@torch.no_grad()
-def balanced(cosines: Tensor, temperature: float = 0.05, steps: int = 3) -> Tensor:
-    """Assignments (n, k) whose rows sum to 1 and whose columns are alike: three rounds of Sinkhorn-Knopp."""
-    q = ((cosines - cosines.max()) / temperature).exp()
-    for _ in range(steps):
-        q = q / q.sum(0, keepdim=True).clamp(min=1e-8)
-        q = q / q.sum(1, keepdim=True)
-    return q
+def as_maps(x: Tensor) -> Tensor:
+    """(2b, GRID * GRID, c) as (b, 2, GRID, GRID, c)."""
+    return x.float().unflatten(0, (-1, 2)).unflatten(2, (GRID, GRID))
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, shifts: Tensor, temperature: float = 0.1) -> Tensor:
-    """Cross-entropy between the assignments of the same place in two crops, both ways.
+def distillation_loss(student: Tensor, teacher: Tensor, shifts: Tensor) -> Tensor:
+    """One minus the cosine between what student and teacher say of the same place in two crops, both ways.
 
-    student and teacher: cosines (b, 2, GRID, GRID, k) of the two crops; shifts (b, 2) in patches.
+    student and teacher: (b, 2, GRID, GRID, c) of the two crops; shifts (b, 2) in patches.
     """
     pairs = []
     for b, shift in enumerate(shifts):
         pairs.append(same_places(student[b, 0], teacher[b, 1], shift))
         pairs.append(same_places(student[b, 1], teacher[b, 0], -shift))
-    logits, targets = (torch.cat(part) for part in zip(*pairs, strict=True))
-    return F.cross_entropy(logits / temperature, balanced(targets))
+    said, wanted = (torch.cat(part) for part in zip(*pairs, strict=True))
+    return 1 - F.cosine_similarity(said, wanted, dim=-1).mean()
 
 
 def save(vit: nn.Module, folder: Path) -> None:
@@ -148,11 +147,9 @@ class Config:
     """Folder of the rendered views."""
     n_views: int = 6000
     """Number of views."""
-    batch: int = 16
+    batch: int = 8
     """Pairs of crops a step."""
-    prototypes: int = 128
-    """Clusters that patches are assigned to."""
-    masked: float = 0.3
+    masked: float = 0.5
     """Share of the student's patches that are hidden."""
     momentum: float = 0.99
     """Of the teacher, which follows the student."""
@@ -170,7 +167,7 @@ def main(config: Config) -> None:
     crops = OverlappingCrops(training_views(config.views, config.n_views, 2), config.seed)
     batches = iter(DataLoader(crops, batch_size=config.batch, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
-    student = Network(config.prototypes)
+    student = Network()
     teacher = copy.deepcopy(student).requires_grad_(False)
     optimizer = Optimizer(student, block_matrices(student, ("vit.blocks",)), config.lr, config.minutes)
     step = 0
@@ -179,10 +176,10 @@ def main(config: Config) -> None:
         images = pairs.flatten(0, 1)
         masked = torch.rand(len(images), GRID * GRID) < config.masked
         with torch.autocast("cpu", torch.bfloat16):
-            seen = student(images, masked).unflatten(0, (-1, 2))
+            said = student.predictor(student.tokens(images, masked))
             with torch.no_grad():
-                target = teacher(images).unflatten(0, (-1, 2))
-        loss = distillation_loss(seen, target, shifts)
+                wanted = targets(teacher.tokens(images))
+        loss = distillation_loss(as_maps(said), as_maps(wanted), shifts)
         optimizer.step(loss)
         with torch.no_grad():
             for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):

@@ -13,7 +13,7 @@ import torch
 import tyro
 from mini_optim import Optimizer, block_matrices
 from mini_views import Views, training_views
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,13 +23,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from ovs3d.foundation.sam import SamConfig, build_sam
 
 CONFIG = SamConfig(
-    image_size=256,
-    patch_size=8,
-    embed_dim=128,
+    image_size=320,
+    patch_size=16,
+    embed_dim=192,
     depth=5,
     num_heads=4,
     global_attn_indexes=(2, 4),
-    window_size=8,
+    window_size=10,
     prompt_dim=64,
     decoder_num_heads=4,
     decoder_mlp_dim=256,
@@ -80,9 +80,10 @@ def _point_in(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def mask_loss(logits: Tensor, scores: Tensor, masks: Tensor) -> Tensor:
-    """Loss of three masks per prompt: the best is trained by 20 focal + dice, all scores by their true IoU.
+    """Loss of the four masks of each click [Kirillov et al. 2023, appendix A].
 
-    logits (p, 3, m, m); scores (p, 3); masks bool (p, m, m)   [Kirillov et al. 2023, appendix A]
+    20 focal + dice of the first mask, which answers alone, and of the best of the other three; squared error of all
+    predicted IoUs.   logits (p, 4, m, m); scores (p, 4); masks bool (p, m, m)
     """
     truth = masks[:, None].float().expand_as(logits)
     probability = logits.sigmoid()
@@ -91,31 +92,32 @@ def mask_loss(logits: Tensor, scores: Tensor, masks: Tensor) -> Tensor:
     focal = (cross_entropy * wrong**2).mean((2, 3))
     overlap = (probability * truth).sum((2, 3))
     dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + truth.sum((2, 3)) + 1)
-    best = (20 * focal + dice).min(1).values.mean()
+    loss = 20 * focal + dice
     predicted = logits > 0
     union = (predicted | masks[:, None]).sum((2, 3)).clamp(min=1)
     iou = (predicted & masks[:, None]).sum((2, 3)) / union
-    return best + F.mse_loss(scores, iou)
+    return 0.5 * loss[:, 0].mean() + loss[:, 1:].amin(1).mean() + F.mse_loss(scores, iou)
 
 
 def predict(sam: Sam, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mask logits (b, p, 3, m, m) and scores (b, p, 3) of clicks (b, p, 2) of images (b, 3, h, w)."""
+    """Mask logits (b, p, 4, m, m) and scores (b, p, 4) of clicks (b, p, 2) on images (b, 3, h, w)."""
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         features = sam.image_encoder(torch.stack([sam.preprocess(image.float()) for image in images]))
-        logits, scores = [], []
-        for feature, xy in zip(features, points, strict=True):
-            label = torch.ones(len(xy), 1, dtype=torch.int)
-            sparse, dense = sam.prompt_encoder(points=(xy[:, None], label), boxes=None, masks=None)
-            mask, score = sam.mask_decoder(
-                image_embeddings=feature[None],
-                image_pe=sam.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=True,
-            )
-            logits.append(mask.float())
-            scores.append(score.float())
-    return torch.stack(logits), torch.stack(scores)
+        answers = [_answer(sam, feature, xy) for feature, xy in zip(features, points, strict=True)]
+    logits, scores = zip(*answers, strict=True)
+    return torch.stack(logits).float(), torch.stack(scores).float()
+
+
+def _answer(sam: Sam, feature: Tensor, xy: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks and scores of the clicks (p, 2) on one image."""
+    label = torch.ones(len(xy), 1, dtype=torch.int)
+    sparse, dense = sam.prompt_encoder(points=(xy[:, None], label), boxes=None, masks=None)
+    return sam.mask_decoder.predict_masks(
+        image_embeddings=feature[None],
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+    )
 
 
 def save(sam: Sam, folder: Path) -> None:
@@ -147,6 +149,8 @@ class Config:
     """Threads of the training; one process more prepares images."""
     seed: int = 0
     """Seed of weights and prompts."""
+    start: Path | None = None
+    """Folder of weights to go on from."""
 
 
 def main(config: Config) -> None:
@@ -159,6 +163,8 @@ def main(config: Config) -> None:
     batches = iter(DataLoader(data, batch_size=config.batch, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
     sam = build_sam(CONFIG)
+    if config.start:
+        sam.load_state_dict(load_file(config.start / "weights.safetensors"))
     matrices = block_matrices(sam, ("image_encoder.blocks", "image_encoder.neck", "mask_decoder.transformer"))
     optimizer = Optimizer(sam, [n for n in matrices if "rel_pos" not in n], config.lr, config.minutes)
     step = 0
