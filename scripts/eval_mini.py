@@ -238,7 +238,7 @@ def main(config: Config) -> None:
         "crop_factors": CROPS,
         "min_visible_pixels": MIN_VISIBLE,
         "tile_scales": SCALES,
-        "config": {k: v for k, v in asdict(config).items() if k != "out"},
+        "config": {k: v for k, v in asdict(config).items() if k not in ("models", "out")},
         "versions": {
             "torch": torch.__version__,
             "open_clip": open_clip.__version__,
