@@ -1,5 +1,6 @@
 """nerfstudio's trainer with checkpoints that survive being killed, and a schedule that knows the two phases."""
 
+import io
 import os
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from nerf_methods.pipeline import Ovs3dPipeline, Ovs3dPipelineConfig
-from ovs3d.errors import exit_on_input_error
+from ovs3d.errors import InputError, exit_on_input_error
 
 
 @dataclass
@@ -68,12 +69,22 @@ class Ovs3dTrainerConfig(TrainerConfig):
     pipeline: Ovs3dPipelineConfig = field(default_factory=Ovs3dPipelineConfig)
     """Pipeline configuration"""
 
+    def save_config(self) -> None:
+        with exit_on_input_error():
+            super().save_config()
+
 
 class Ovs3dTrainer(Trainer):
     """``max_num_iterations`` is the length of the whole run, also of one that was resumed."""
 
     config: Ovs3dTrainerConfig
     pipeline: Ovs3dPipeline  # type: ignore[assignment]
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        if self.config.prompt is not None:  # nerfstudio passes it on too, but not an empty one
+            self.config.pipeline.model.prompt = self.config.prompt
+        with exit_on_input_error():
+            super().setup(test_mode)
 
     def setup_optimizers(self) -> Optimizers:
         total = self.config.max_num_iterations
@@ -94,11 +105,20 @@ class Ovs3dTrainer(Trainer):
         with exit_on_input_error():
             super().train()
 
+    def _load_checkpoint(self) -> None:
+        folder = self.config.load_dir
+        if folder is not None and not any(folder.glob("step-*.ckpt")):
+            raise InputError(f"no checkpoint in {folder} to resume from: leave out --load-dir to start anew")
+        super()._load_checkpoint()
+
     def save_checkpoint(self, step: int) -> None:
-        """Written beside and renamed, so that a killed run keeps its last whole checkpoint."""
+        """Written beside and renamed, so that a killed run keeps its last whole checkpoint.
+
+        Raises:
+            InputError: it cannot be written.
+        """
         if self.local_rank != 0:
             return
-        self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         partial = self.checkpoint_dir.parent / f"{path.name}.partial"
         state = {
@@ -108,8 +128,18 @@ class Ovs3dTrainer(Trainer):
             "schedulers": {name: one.state_dict() for name, one in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
         }
-        torch.save(state, partial)
-        os.replace(partial, path)
+        content = io.BytesIO()
+        torch.save(state, content)  # not into the file: where a disk is full, torch says something else
+        try:
+            self.checkpoint_dir.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content.getbuffer())
+            os.replace(partial, path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(
+                f"cannot write {path} ({error.strerror}); checkpoints before it are whole: make room, then "
+                f"resume with --load-dir {self.checkpoint_dir}"
+            ) from error
         if self.config.save_only_latest_checkpoint:
             for old in self.checkpoint_dir.glob("*.ckpt"):
                 if old != path:
