@@ -23,4 +23,4 @@ def ring_views() -> Views:
         rgb = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
         labels = rng.integers(0, 3, (HEIGHT // 8, WIDTH // 8), np.uint8).repeat(8, 0).repeat(8, 1)
         renders.append(Render(rgb, np.full((HEIGHT, WIDTH), 1.5, np.float32), labels))
-    return Views(("red plain mug", "blue striped ball", "wooden table"), cameras, renders, held_out=(2, 5))
+    return Views(("red mug", "blue striped ball", "wooden table"), cameras, renders, held_out=(2, 5))
