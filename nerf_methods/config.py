@@ -39,6 +39,6 @@ def _method(name: str, iterations: int) -> Ovs3dTrainerConfig:
 
 
 ovs3d_method = MethodSpecification(
-    config=_method("ovs3d", iterations=2000),
+    config=_method("ovs3d", iterations=3000),
     description="3D-OVS: multi-scale CLIP features in a radiance field; ask it for anything in words.",
 )

@@ -32,7 +32,7 @@ class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
     _target: type = field(default_factory=lambda: Ovs3dDataManager)
     dataparser: AnnotatedDataParserUnion = field(default_factory=Ovs3dDataParserConfig)
     """Specifies the dataparser used to unpack the data."""
-    train_num_rays_per_batch: int = 4096
+    train_num_rays_per_batch: int = 2048
     """Number of rays per batch to use per training iteration."""
     eval_num_rays_per_batch: int = 4096
     """Number of rays per batch to use per eval iteration."""
