@@ -1,0 +1,65 @@
+"""Write docs/results.md from the reports in docs/reports: no figure is typed by hand."""
+
+import json
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+HEAD = """# Results
+
+Written by `scripts/write_results.py` from the files in `docs/reports/`. Worlds are procedural; the mini models were
+trained on such worlds only and have never seen a photo: nothing here says how photos would fare.
+"""
+
+
+def results(reports: Path) -> str:
+    """The page, from a folder of reports."""
+    parts = [HEAD, _mini(json.loads((reports / "mini.json").read_text()))]
+    demo = reports / "demo.json"
+    if demo.exists():
+        parts.append(_demo(json.loads(demo.read_text())))
+    return "\n".join(parts)
+
+
+def _mini(report: dict) -> str:
+    clip, dino, sam = report["clip"], report["dino"], report["sam"]
+    rows = [
+        ("CLIP, zero-shot top-1 over all nouns, tight crops", clip["tight"]["nouns"], 0.95),
+        ("the same, loose crops", clip["loose"]["nouns"], 0.85),
+        ("CLIP, over all colour-pattern-noun combinations, tight crops", clip["tight"]["combinations"], 0.80),
+        ("the same, combinations never trained", clip["tight"]["combinations_never_trained"], None),
+        ("all nouns, tight, ambiguous crops counted too", clip["tight"]["nouns_any_crop"], None),
+        ("all nouns, loose, ambiguous crops counted too", clip["loose"]["nouns_any_crop"], None),
+        ("CLIP as raw 2D teacher, mIoU", clip["teacher_miou"], 0.55),
+        ("DINO, AUC of same object or not, patch pairs", dino["auc"], 0.90),
+        ("the same, pairs between objects only", dino["auc_between_objects"], None),
+        ("SAM, mean IoU of single-click masks", sam["iou"], 0.85),
+    ]
+    return _table(
+        "Mini models (`docs/reports/mini.json`)",
+        ("on held-out worlds", "reached", "target"),
+        [*map(_row, rows)],
+    )
+
+
+def _row(row: tuple[str, float, float | None]) -> tuple[str, str, str]:
+    name, value, target = row
+    return name, f"{value:.3f}", "" if target is None else f"{target:.2f}"
+
+
+def _demo(report: dict) -> str:
+    metrics = {name: value for name, value in report["metrics"].items() if name != "per_class"}
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in metrics.items()]
+    rows += [(f"IoU of {name}", f"{value:.3f}") for name, value in report["metrics"]["per_class"].items()]
+    title = f"{report['task']} (`docs/reports/demo.json`)"
+    machine = ", ".join(f"{name} {value}" for name, value in report["hardware"].items())
+    return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + f"\nMachine: {machine}.\n"
+
+
+def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
+    return f"## {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    (DOCS / "results.md").write_text(results(DOCS / "reports"))
