@@ -120,15 +120,14 @@ class Ovs3dModel(Model):
         self.ask(parse_prompts(text), threshold)
 
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        volumes = self.appearance.volume, self.feature.volume, self.selection.volume
-        color, feature, selection = (set(volume.parameters()) for volume in volumes)
-        semantics = {*self.feature.parameters(), *self.selection.parameters()} - feature - selection
+        """In one order, always: a checkpoint's moments are matched with parameters by position."""
+        color, feature, selection = self.appearance, self.feature, self.selection
         return {
             "density": [*self.proposal.parameters(), *self.density.parameters()],
-            "appearance": list(color),
-            "shading": [p for p in self.appearance.parameters() if p not in color],
-            "semantic_volumes": [*feature, *selection],
-            "semantic_heads": list(semantics),
+            "appearance": list(color.volume.parameters()),
+            "shading": _heads(color),
+            "semantic_volumes": [*feature.volume.parameters(), *selection.volume.parameters()],
+            "semantic_heads": [*_heads(feature), *_heads(selection)],
         }
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
@@ -242,3 +241,8 @@ class Ovs3dModel(Model):
             truth = remap(truth, self.context.settings.vocabulary.names, query.names)
             prediction = query.labels(self.similarity(features))
             self.confusion = self.confusion.update(truth.cpu(), prediction.cpu())
+
+
+def _heads(field: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """What a field has besides its volume."""
+    return [value for name, value in field.named_parameters() if not name.startswith("volume.")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 
 from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
@@ -42,7 +43,9 @@ class Ovs3dPipeline(VanillaPipeline):
     datamanager: Ovs3dDataManager
     model: Ovs3dModel
 
-    def __init__(self, config: Ovs3dPipelineConfig, device: str, test_mode: str = "val", **kwargs: Any):
+    def __init__(
+        self, config: Ovs3dPipelineConfig, device: str | torch.device, test_mode: str = "val", **kwargs: Any
+    ):
         with exit_on_input_error():
             if config.model.prompt is not None:
                 parse_prompts(config.model.prompt)  # before minutes are spent on features
