@@ -9,6 +9,9 @@ from nerfstudio.plugins.types import MethodSpecification
 
 from nerf_methods.trainer import FusedAdamConfig, Ovs3dTrainerConfig, PhaseSchedulerConfig
 
+# ns-viewer ignores what a run says and takes this default, with which the whole network may look in and type.
+ViewerConfig.__dataclass_fields__["websocket_host"].default = "127.0.0.1"
+
 
 def _optimizer(lr: float, phase: str) -> dict:
     return {
