@@ -1,0 +1,274 @@
+"""From a world to a field that is asked in words, through nerfstudio's own commands."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nerfstudio.scripts.viewer.run_viewer import RunViewer
+from nerfstudio.viewer.viewer import Viewer
+from PIL import Image
+
+from nerf_methods.evaluate import held_out_views, load_run, picture_metrics, pooled, teacher_answer
+from nerf_methods.pipeline import Ovs3dPipeline
+from ovs3d.eval.miou import miou, pixel_accuracy
+from ovs3d.geometry import Camera
+from ovs3d.outputs.palette import NO_ANSWER_COLOR, palette
+from ovs3d.worlds.tabletop import make_tabletop, render
+from ovs3d.worlds.write import Views, write_3dovs, write_nerfstudio
+
+pytestmark = pytest.mark.slow
+
+ITERATIONS = 40
+HELD_OUT = (2, 7)
+FAST = {
+    "vis": "tensorboard",
+    "pipeline.datamanager.tile-scales": "2 3",
+    "pipeline.datamanager.train-num-rays-per-batch": 512,
+    "pipeline.semantic-short-side": 24,
+    "pipeline.semantic-rays-per-batch": 512,
+    "pipeline.model.density-resolutions": "8 16 32",
+    "pipeline.model.appearance": "4 32",
+    "pipeline.model.features": "4 32",
+}
+
+
+def command(name: str, *parts: object, **options: object) -> subprocess.CompletedProcess:
+    """Run a command of nerfstudio; options whose value holds spaces are lists."""
+    line = [str(Path(sys.executable).with_name(name)), *map(str, parts)]
+    for option, value in options.items():
+        line += [f"--{option}", *str(value).split()]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+
+
+def train(scene: Path, out: Path, name: str, iterations: int = ITERATIONS, **options: object) -> Path:
+    """The folder of a finished run."""
+    where = {"data": scene, "output-dir": out, "experiment-name": name, "timestamp": "run"}
+    done = command("ns-train", "ovs3d", **where, **FAST, **{"max-num-iterations": iterations}, **options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out / name / "ovs3d" / "run"
+
+
+def checkpoints(run: Path) -> list[int]:
+    return sorted(int(path.stem.removeprefix("step-")) for path in (run / "nerfstudio_models").iterdir())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A small world in both layouts, and a run on nerfstudio's."""
+
+    scene: Path
+    llff: Path
+    run: Path
+    classes: tuple[str, ...]
+
+    @property
+    def config(self) -> Path:
+        return self.run / "config.yml"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Trained:
+    folder = tmp_path_factory.mktemp("train")
+    world = make_tabletop(5)
+    cameras = [half_size(camera) for camera in world.cameras()[::3]]
+    views = Views(world.classes, cameras, [render(world, camera) for camera in cameras], HELD_OUT)
+    write_nerfstudio(folder / "scene", views)
+    write_3dovs(folder / "llff", views)
+    every_ten = {"steps-per-save": 10, "save-only-latest-checkpoint": False, "steps-per-eval-image": 20}
+    run = train(folder / "scene", folder / "outputs", "first", **every_ten)
+    return Trained(folder / "scene", folder / "llff", run, world.classes)
+
+
+def half_size(camera: Camera) -> Camera:
+    intrinsics = camera.intrinsics * np.array([[0.5], [0.5], [1.0]])
+    return Camera(intrinsics, camera.world_from_camera, camera.height // 2, camera.width // 2)
+
+
+@pytest.fixture(scope="module")
+def pipeline(trained) -> Ovs3dPipeline:
+    torch.manual_seed(0)
+    return load_run(trained.config)
+
+
+@pytest.fixture(scope="module")
+def evaluation(trained) -> dict[str, float]:
+    path = trained.run / "evaluation.json"
+    done = command("ns-eval", **{"load-config": trained.config, "output-path": path})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(path.read_text())["results"]
+
+
+def test_training_leaves_its_checkpoints_and_its_features(trained):
+    assert checkpoints(trained.run) == [10, 20, 30, 39]
+    assert len(list((trained.scene / ".ovs3d").glob("clip-tiles-*.safetensors"))) == 8
+    assert not list(trained.run.glob("*.partial"))
+
+
+def test_a_checkpoint_needs_no_unpickling_and_holds_no_clip(trained):
+    path = trained.run / "nerfstudio_models" / "step-000000039.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert content["step"] == ITERATIONS - 1
+    assert not [key for key in content["pipeline"] if "clip" in key]
+
+
+def test_ns_eval_writes_pictures_and_answers_quality(evaluation):
+    assert evaluation["psnr"] > 10
+    assert 0 < evaluation["ssim"] < 1
+    assert 0 <= evaluation["miou"] <= evaluation["accuracy"] <= 1
+
+
+def test_the_python_interface_measures_what_ns_eval_does(evaluation, pipeline, trained):
+    views = list(held_out_views(pipeline))
+    assert [view.path.stem for view in views] == ["frame_00003", "frame_00008"]
+    confusion = pooled(views, [view.answer for view in views], len(trained.classes))
+    assert miou(confusion) == pytest.approx(evaluation["miou"], abs=2e-3)
+    assert pixel_accuracy(confusion) == pytest.approx(evaluation["accuracy"], abs=2e-3)
+    metrics = [picture_metrics(view) for view in views]
+    assert np.mean([each["psnr"] for each in metrics]) == pytest.approx(evaluation["psnr"], abs=0.02)
+    assert all(0 < each["depth_error"] < 1 for each in metrics)
+    for view in views:
+        assert (view.truth < len(trained.classes)).all()
+        assert view.relevancies.shape == (120, 160, len(trained.classes))
+    teacher = teacher_answer(pipeline, views[0].photo)
+    assert teacher.shape == (120, 160)
+    assert len(teacher.unique()) > 1
+
+
+def test_ns_render_writes_heat_maps_and_label_maps(trained, pipeline):
+    out = trained.run / "renders"
+    names = ("relevancy_0", "segmentation")
+    flags = {"load-config": trained.config, "output-path": out, "split": "test", "image-format": "png"}
+    done = command("ns-render", "dataset", **flags, **{"rendered-output-names": " ".join(names)})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for name in names:
+        pictures = sorted((out / "test" / name).iterdir())
+        assert [path.name for path in pictures] == ["frame_00003.png", "frame_00008.png"]
+        with Image.open(pictures[0]) as picture:
+            assert picture.size == (160, 120)
+    with Image.open(out / "test" / "segmentation" / "frame_00003.png") as picture:
+        colors = np.unique(np.array(picture.convert("RGB")).reshape(-1, 3), axis=0)
+    known = palette()[: len(trained.classes)].astype(int)
+    assert (np.abs(colors[:, None].astype(int) - known).max(-1).min(-1) <= 1).all()
+
+
+def test_a_resumed_run_ends_where_it_would_have_ended(trained):
+    load = {"load-dir": trained.run / "nerfstudio_models", "load-step": 30}
+    resumed = train(trained.scene, trained.run.parents[2], "resumed", **load, **{"steps-per-save": 1000})
+    assert checkpoints(resumed) == [ITERATIONS - 1]
+    first, second = (
+        torch.load(run / "nerfstudio_models" / "step-000000039.ckpt", weights_only=True)
+        for run in (trained.run, resumed)
+    )
+    moments = first["optimizers"]["density"]["state"]
+    for index, state in second["optimizers"]["density"]["state"].items():
+        assert torch.equal(state["exp_avg"], moments[index]["exp_avg"])
+    geometry = {key for key in first["pipeline"] if ".density." in key or ".appearance." in key}
+    assert len(geometry) > 5
+    for key in geometry:  # at iteration 30 of 40 only the meaning is still being learnt
+        assert torch.equal(first["pipeline"][key], second["pipeline"][key]), key
+    assert first["schedulers"]["semantic_heads"]["last_epoch"] == ITERATIONS
+    assert second["schedulers"]["semantic_heads"]["last_epoch"] == ITERATIONS
+
+
+@pytest.fixture
+def renamed_checkpoint(trained) -> Iterator[Path]:
+    """A later checkpoint of the run, in which a part of the field has another name."""
+    folder = trained.run / "nerfstudio_models"
+    content = torch.load(folder / "step-000000039.ckpt", weights_only=True)
+    state = content["pipeline"]
+    content["pipeline"] = {key.replace(".density.", ".thickness."): value for key, value in state.items()}
+    path = folder / "step-000000099.ckpt"
+    torch.save(content, path)
+    yield path
+    path.unlink()
+
+
+def test_a_checkpoint_of_other_names_is_refused_and_not_silently_random(trained, renamed_checkpoint, capsys):
+    with pytest.raises(SystemExit) as raised:
+        load_run(trained.config)
+    assert raised.value.code == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "the checkpoint is not of this scene and configuration" in errors[0]
+
+
+def test_a_scene_in_the_layout_of_3dovs_trains_too(trained):
+    run = train(trained.llff, trained.run.parents[2], "llff", iterations=3)
+    assert checkpoints(run) == [2]
+
+
+@pytest.fixture(scope="module")
+def viewer(trained, pipeline) -> Iterator[Viewer]:
+    config = RunViewer(trained.config).viewer.as_viewer_config()  # what ns-viewer uses without flags
+    viewer = Viewer(config, trained.run / "viewer.txt", trained.scene, pipeline)
+    yield viewer
+    viewer.viser_server.stop()
+
+
+def small_picture(pipeline: Ovs3dPipeline) -> dict[str, torch.Tensor]:
+    camera = pipeline.datamanager.eval_dataset.cameras[:1].to(pipeline.device)
+    camera.rescale_output_resolution(0.25)
+    return pipeline.model.get_outputs_for_camera(camera)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """The viewer calls back in a thread of its own."""
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
+
+
+def type_prompts(pipeline: Ovs3dPipeline, *names: str) -> None:
+    pipeline.model.panel.prompts.gui_handle.value = "; ".join(names)
+    wait_until(lambda: pipeline.model.query.names == names)
+
+
+def test_what_is_typed_in_the_viewer_is_answered_without_training(trained, pipeline, viewer):
+    type_prompts(pipeline, *trained.classes)
+    before = small_picture(pipeline)
+    assert f"relevancy_{len(trained.classes) - 1}" in before
+    type_prompts(pipeline, trained.classes[1], trained.classes[0])
+    after = small_picture(pipeline)
+    assert "relevancy_2" not in after
+    torch.testing.assert_close(after["relevancy_0"], before["relevancy_1"])
+    torch.testing.assert_close(after["rgb"], before["rgb"])
+    assert len(after["segmentation"].flatten(0, 1).unique(dim=0)) <= 2
+
+
+def test_a_question_that_cannot_be_asked_keeps_the_last_and_is_explained(trained, pipeline, viewer):
+    panel = pipeline.model.panel
+    type_prompts(pipeline, trained.classes[0])
+    for text, message in (("mug; ", "an empty prompt"), ("xylophone", "cannot know 'xylophone'")):
+        panel.prompts.gui_handle.value = text
+        wait_until(lambda message=message: message in panel.status.value)
+        assert pipeline.model.query.names == trained.classes[:1]
+    type_prompts(pipeline, trained.classes[2])
+    wait_until(lambda: panel.status.value == "")
+
+
+def test_a_threshold_takes_answers_away(trained, pipeline, viewer):
+    panel = pipeline.model.panel
+    type_prompts(pipeline, trained.classes[0])
+    for threshold in (1.0, 0.0):
+        panel.threshold.gui_handle.value = threshold
+        wait_until(lambda threshold=threshold: pipeline.model.query.threshold == threshold)
+        colors = small_picture(pipeline)["segmentation"].flatten(0, 1).unique(dim=0)
+        expected = NO_ANSWER_COLOR if threshold else palette()[0]
+        torch.testing.assert_close(colors[0] * 255, torch.tensor(expected).float())
+
+
+def test_the_viewer_listens_on_this_machine_alone(viewer):
+    port = viewer.viser_server.get_port()
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
