@@ -101,9 +101,13 @@ class PlanesAndLines(nn.Module):
 
 
 class DensityGrid(nn.Module):
-    """Density of points in the cube, in units of one over the scene's radius."""
+    """Density of points in the cube, in units of one over the scene's radius.
 
-    def __init__(self, resolutions: tuple[int, ...], shift: float = -1.0):
+    It starts at exp(shift): at -1 a few views settle for fog before each camera (held-out PSNR falls while training
+    PSNR rises), and far below, for a picture at infinity.
+    """
+
+    def __init__(self, resolutions: tuple[int, ...], shift: float = -2.5):
         super().__init__()
         self.grid = VoxelGrid(resolutions)
         self.shift = shift

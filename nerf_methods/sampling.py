@@ -52,4 +52,15 @@ class ProposalSampler(nn.Module):
 
     def _densities(self, field: Callable[[Tensor], Tensor], samples: RaySamples) -> Float[Tensor, "r s 1"]:
         x = self.space(samples.frustums.get_positions())
-        return (field(x.flatten(0, 1)) / self.space.radius).view(*x.shape[:2], 1)
+        density = (field(x.flatten(0, 1)) / self.space.radius).view(*x.shape[:2], 1)
+        return _scale_gradient(density, self._nearness(samples))
+
+    def _nearness(self, samples: RaySamples) -> Float[Tensor, "r s 1"]:
+        """Squared distance in units of the focus, at most 1: how few rays of other cameras pass a point."""
+        middle = (samples.frustums.starts + samples.frustums.ends) / 2
+        return (middle / (2 * self.space.radius)).square().clamp(max=1)
+
+
+def _scale_gradient(value: Float[Tensor, "*n"], factor: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """The value, with its gradient times a factor (Philip and Deschaintre 2023, against fog before cameras)."""
+    return value * factor + (value * (1 - factor)).detach()
