@@ -64,7 +64,10 @@ def check_images(paths: Sequence[Path], cameras: Cameras) -> None:
         InputError: names the image.
     """
     if not paths:
-        raise InputError("no images in this part of the scene: it needs views for training and held-out ones")
+        raise InputError(
+            "no images in this part of the scene: it needs views for training and held-out ones; with less than"
+            " ten photos end the command with `ovs3d-data --train-split-fraction 0.8`"
+        )
     for path, height, width in zip(paths, cameras.height.flatten(), cameras.width.flatten(), strict=True):
         image = read_image(path)
         if tuple(image.shape[:2]) != (int(height), int(width)):

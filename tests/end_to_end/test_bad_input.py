@@ -115,6 +115,15 @@ def test_no_images(scene, llff, tmp_path, refusal):
     assert "no scene at" in refusal(tmp_path / "nowhere")
 
 
+def test_too_few_photos_to_hold_one_out(scene, refusal):
+    def change(content):
+        for split in ("train", "val", "test"):
+            del content[f"{split}_filenames"]
+
+    edit(scene, change)
+    assert "--train-split-fraction" in refusal(scene)
+
+
 @pytest.mark.parametrize("layout", ["scene", "llff"])
 @pytest.mark.parametrize("which", [0, 4])
 @pytest.mark.parametrize("share", [0, 0.6])
