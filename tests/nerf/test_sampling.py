@@ -111,3 +111,28 @@ def test_gradients_reach_both_densities():
     for field in (proposal, density):
         assert field.value.grad is not None
         assert field.value.grad.abs() > 0
+
+
+def test_gradients_fade_towards_the_camera_and_weights_do_not():
+    class PerSample(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value = nn.Parameter(torch.rand(5 * 32, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.value
+
+    field, wanted = PerSample(), torch.rand(5, 32, 1, generator=torch.Generator().manual_seed(1))
+    fog = Slab(-1, 1, density=0.3)
+    sampled = ProposalSampler(SceneSpace(torch.zeros(3), RADIUS), fog, field, (64, 32)).eval()(rays_along_x())
+    (found,) = torch.autograd.grad((sampled.weights * wanted).sum(), field.value)
+
+    plain = (field.value.detach() / RADIUS).view(5, 32, 1).requires_grad_()
+    weights = sampled.samples.get_weights(plain)
+    torch.testing.assert_close(sampled.weights, weights)
+    (gradient,) = torch.autograd.grad((weights * wanted).sum(), plain)
+    middle = (sampled.samples.frustums.starts + sampled.samples.frustums.ends) / 2
+    fading = (middle / (2 * RADIUS)).square().clamp(max=1)
+    assert fading.min() < 0.2
+    assert fading.max() == 1
+    torch.testing.assert_close(found.view(5, 32, 1), gradient * fading / RADIUS)
