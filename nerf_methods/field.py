@@ -107,7 +107,7 @@ class DensityGrid(nn.Module):
     PSNR rises), and far below, for a picture at infinity.
     """
 
-    def __init__(self, resolutions: tuple[int, ...], shift: float = -2.5):
+    def __init__(self, resolutions: tuple[int, ...], shift: float = -2.0):
         super().__init__()
         self.grid = VoxelGrid(resolutions)
         self.shift = shift
