@@ -53,7 +53,6 @@ class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
 class SceneContext:
     """What the model must know of the scene. It travels in the data set's metadata."""
 
-    folder: Path
     settings: SceneSettings
     clip: Clip
     center: Float[Tensor, "3"]
@@ -90,7 +89,6 @@ class Ovs3dDataManager(VanillaDataManager):
         settings = self.settings
         center, radius = focus_of(self.train_dataset.cameras.camera_to_worlds)
         self.context = SceneContext(
-            folder=self.scene,
             settings=settings,
             clip=load_clip(config.weights or settings.weights or DEFAULT_WEIGHTS, device=str(self.device)),
             center=center,

@@ -24,7 +24,7 @@ from nerf_methods.check import check_images, check_transforms
 from nerf_methods.labels import mask_folders
 from ovs3d.errors import InputError
 from ovs3d.images import image_size
-from ovs3d.scene import IMAGE_SUFFIXES
+from ovs3d.scene import photos_in
 
 
 @dataclass
@@ -64,9 +64,7 @@ class Ovs3dDataParser(Nerfstudio):
 
     def _llff(self, scene: Path, split: str) -> DataparserOutputs:
         """A 3D-OVS scene. Views with masks are held out; without any, nerfstudio's fraction decides."""
-        images = sorted(
-            path for path in (scene / "images").glob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-        )
+        images = photos_in(scene / "images")
         poses, focal = read_poses_bounds(scene / "poses_bounds.npy", images)
         poses, transform = auto_orient_and_center_poses(
             poses, method=self.config.orientation_method, center_method=self.config.center_method

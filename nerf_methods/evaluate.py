@@ -10,10 +10,10 @@ from jaxtyping import Float, Int, UInt8
 from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from nerf_methods.labels import remap
 from nerf_methods.pipeline import Ovs3dPipeline
+from nerf_methods.quality import picture_quality
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import TileSpec, encode_tiles
 from ovs3d.images import read_image
@@ -91,10 +91,7 @@ def teacher_answer(pipeline: Ovs3dPipeline, photo: UInt8[Tensor, "h w 3"]) -> In
 
 def picture_metrics(view: HeldOutView) -> dict[str, float]:
     """PSNR in dB, SSIM, and the median relative error of depth where it is known."""
-    ours, theirs = view.rgb.permute(2, 0, 1)[None], view.photo.permute(2, 0, 1)[None] / 255
-    ssim = structural_similarity_index_measure(ours, theirs, data_range=1.0)
-    assert isinstance(ssim, Tensor)
-    metrics = {"psnr": float(peak_signal_noise_ratio(ours, theirs, data_range=1.0)), "ssim": float(ssim)}
+    metrics = picture_quality(view.rgb, view.photo / 255)
     if view.true_depth is not None:
         known = view.true_depth > 0
         error = (view.depth - view.true_depth).abs()[known] / view.true_depth[known]

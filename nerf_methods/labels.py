@@ -9,10 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from ovs3d.errors import InputError
+from ovs3d.eval.confusion import IGNORE
 from ovs3d.images import read_image
-from ovs3d.scene import IMAGE_SUFFIXES
-
-IGNORE = 255
+from ovs3d.scene import photos_in
 
 
 def read_labels(
@@ -34,7 +33,7 @@ def read_labels(
         if len(unknown):
             raise InputError(f"{single}: class id {int(unknown[0])}, but there are {len(names)} prompts")
         return labels
-    photos = sorted(path for path in image.parent.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    photos = photos_in(image.parent)
     folder = mask_folders(scene).get(photos.index(image) if image in photos else -1)
     labels = torch.full(size, IGNORE, dtype=torch.uint8)
     for index, name in enumerate(names):

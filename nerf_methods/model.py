@@ -12,12 +12,13 @@ from nerfstudio.model_components.renderers import DepthRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
 from torch import Tensor
-from torchmetrics.functional import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional import peak_signal_noise_ratio
 
 from nerf_methods.datamanager import SceneContext
 from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
 from nerf_methods.labels import remap
 from nerf_methods.objectives import clip_distillation
+from nerf_methods.quality import picture_quality
 from nerf_methods.query import Query, ask
 from nerf_methods.rendering import composite, heaviest, visible
 from nerf_methods.sampling import ProposalSampler, Sampled
@@ -182,9 +183,8 @@ class Ovs3dModel(Model):
         rgb, image = outputs["rgb"], batch["image"].to(self.device)[..., :3]
         if not self.training:
             return {"rgb_loss": F.mse_loss(rgb, image)}
-        rgb = rgb + (1 - outputs["accumulation"]) * torch.rand_like(
-            rgb
-        )  # the scene is opaque: only then none shows
+        # the scene is opaque: only then nothing of the background shows
+        rgb = rgb + (1 - outputs["accumulation"]) * torch.rand_like(rgb)
         sampled: Sampled = outputs["sampled"]
         weights, samples = [sampled.proposal_weights, sampled.weights], [sampled.proposal, sampled.samples]
         return {
@@ -223,17 +223,13 @@ class Ovs3dModel(Model):
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].clamp(0, 1)
-        ours, theirs = (picture.permute(2, 0, 1)[None] for picture in (rgb, image))
-        ssim = structural_similarity_index_measure(ours, theirs, data_range=1.0)
-        assert isinstance(ssim, Tensor)
-        metrics = {"psnr": float(peak_signal_noise_ratio(ours, theirs, data_range=1.0)), "ssim": float(ssim)}
         depth = colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"])
         images = {"img": torch.cat([image, rgb], dim=1), "depth": depth}
         if "segmentation" in outputs:
             images["segmentation"] = outputs["segmentation"]
         if "labels" in batch and self.query is not None:
             self._count(outputs["features"], batch["labels"], self.query)
-        return metrics, images
+        return picture_quality(rgb, image), images
 
     def _count(self, features: Float[Tensor, "h w c"], truth: UInt8[Tensor, "h w"], query: Query) -> None:
         """Add a view to the pooled confusion of the evaluation that is under way."""

@@ -19,7 +19,7 @@ from ovs3d.errors import InputError, exit_on_input_error
 
 @dataclass
 class FusedAdamConfig(AdamOptimizerConfig):
-    """Adam in one kernel: on a CPU, a hundred times faster than the default for large grids."""
+    """Adam in one kernel, for the large grids of the field."""
 
     fused: bool = True
     """One pass over all state."""

@@ -80,10 +80,15 @@ def scene_images(data: Path) -> list[Path]:
     if (data / "transforms.json").is_file():
         return _frames(data / "transforms.json")
     folder = data / "images" if (data / "images").is_dir() else data
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    images = photos_in(folder)
     if not images:
         raise InputError(f"no images in {folder}: expected files such as {', '.join(IMAGE_SUFFIXES[:3])}")
     return images
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _frames(path: Path) -> list[Path]:
