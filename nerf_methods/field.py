@@ -3,7 +3,7 @@
 ``x`` are positions in the cube [-1, 1]^3 of `nerf_methods.space.SceneSpace`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,8 @@ from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor, nn
 
 CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+START_VOXELS = 64
+"""Voxels per axis, at most, of the level at which a density grid starts."""
 
 
 class VoxelGrid(nn.Module):
@@ -101,13 +103,12 @@ class PlanesAndLines(nn.Module):
 
 
 class DensityGrid(nn.Module):
-    """Density of points in the cube, in units of one over the scene's radius.
+    """Density of points in the cube, per radius of the scene as the cube shrinks it (`SceneSpace.shrinkage`).
 
-    It starts at exp(shift): at -1 a few views settle for fog before each camera (held-out PSNR falls while training
-    PSNR rises), and far below, for a picture at infinity.
+    It starts at exp(shift), too thin to be fog before the cameras, and higher where `start` says that surfaces are.
     """
 
-    def __init__(self, resolutions: tuple[int, ...], shift: float = -2.0):
+    def __init__(self, resolutions: tuple[int, ...], shift: float = -3.0):
         super().__init__()
         self.grid = VoxelGrid(resolutions)
         self.shift = shift
@@ -117,6 +118,14 @@ class DensityGrid(nn.Module):
 
     def total_variation(self) -> Float[Tensor, ""]:
         return self.grid.total_variation()
+
+    @torch.no_grad()
+    def start(self, evidence: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]) -> None:
+        """Raise the density from exp(shift) to exp(shift + 5) where there is evidence of a surface, 0..1 per point."""
+        level = max((i for i, n in enumerate(self.grid.resolutions) if n <= START_VOXELS), default=0)
+        axis = torch.linspace(-1, 1, self.grid.resolutions[level], device=self.grid.levels[level].device)
+        x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
+        self.grid.levels[level].copy_(5 * evidence(x))
 
 
 class AppearanceField(nn.Module):

@@ -48,7 +48,7 @@ class Ovs3dModelConfig(ModelConfig):
     """Voxels per axis of the density grids."""
     samples: tuple[int, int] = (64, 32)
     """Samples per ray of the proposal and of the field."""
-    appearance: tuple[int, int] = (16, 192)
+    appearance: tuple[int, int] = (16, 384)
     """Channels and resolution of the planes and lines of colour."""
     features: tuple[int, int] = (16, 128)
     """Channels and resolution of the planes and lines of CLIP features."""

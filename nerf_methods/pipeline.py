@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from nerfstudio.cameras.cameras import CameraType
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
+from nerf_methods.consistency import photo_consistency
 from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
 from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
 from nerf_methods.semantics import SurfaceRays, surface_rays
@@ -58,6 +64,27 @@ class Ovs3dPipeline(VanillaPipeline):
     def set_iterations(self, total: int) -> None:
         """Fix the schedule for a run of ``total`` iterations."""
         self.geometry_steps = round(self.config.geometry_fraction * total)
+
+    def get_training_callbacks(self, attrs: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
+        return [
+            *super().get_training_callbacks(attrs),
+            TrainingCallback(before, self.start_density, iters=(0,)),
+        ]
+
+    def start_density(self, step: int = 0) -> None:
+        """Start both densities from where the photos agree; a resumed run has its own."""
+        dataset = self.datamanager.train_dataset
+        if (dataset.cameras.camera_type != CameraType.PERSPECTIVE.value).any():
+            CONSOLE.print("not all cameras are perspective: density starts uniform, geometry may need longer")
+            return
+
+        def evidence(x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+            photos = (dataset[view] for view in range(len(dataset)))
+            return photo_consistency(self.model.space.inverse(x), dataset.cameras, photos)
+
+        self.model.proposal.start(evidence)
+        self.model.density.start(evidence)
 
     def get_train_loss_dict(self, step: int) -> tuple[dict, dict, dict]:
         if step < self.geometry_steps:

@@ -51,9 +51,14 @@ class ProposalSampler(nn.Module):
         return Sampled(coarse, coarse_weights, fine, fine.get_weights(self._densities(self.density, fine)))
 
     def _densities(self, field: Callable[[Tensor], Tensor], samples: RaySamples) -> Float[Tensor, "r s 1"]:
+        """Per unit of the world, from the field's, which is per radius as the cube shrinks it.
+
+        So a voxel is about as opaque far away, where it is large, as near the focus; otherwise each photo is soonest
+        explained by a shell at the horizon.
+        """
         x = self.space(samples.frustums.get_positions())
-        density = (field(x.flatten(0, 1)) / self.space.radius).view(*x.shape[:2], 1)
-        return _scale_gradient(density, self._nearness(samples))
+        density = field(x.flatten(0, 1)).view(x.shape[:2]) * self.space.shrinkage(x) / self.space.radius
+        return _scale_gradient(density[..., None], self._nearness(samples))
 
     def _nearness(self, samples: RaySamples) -> Float[Tensor, "r s 1"]:
         """Squared distance in units of the focus, at most 1: how few rays of other cameras pass a point."""

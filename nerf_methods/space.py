@@ -25,6 +25,18 @@ class SceneSpace(nn.Module):
         norm = x.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
         return x * ((2 - 1 / norm) / norm) / 2
 
+    def inverse(self, x: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
+        """Positions in the world of points of the cube; its faces, which are infinity, are taken as far away."""
+        side = x.abs().amax(dim=-1, keepdim=True).clamp(max=1 - 1e-4)
+        return self.center + self.radius * torch.where(side <= 0.5, 2 * x, x / (side * (2 - 2 * side)))
+
+    def shrinkage(self, x: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape"]:
+        """How much shorter than in the inner cube a step away from the centre becomes at a point of the cube.
+
+        The derivative of the contraction, 1 / norm^2 with the norm of the position in the world.
+        """
+        return (2 - 2 * x.abs().amax(dim=-1)).clamp(0, 1).square()
+
 
 def focus_of(camera_to_worlds: Float[Tensor, "b 3 4"]) -> tuple[Float[Tensor, "3"], float]:
     """What a set of cameras looks at: the point nearest to all optical axes, and half its median distance.

@@ -124,6 +124,14 @@ def test_density_is_positive_and_starts_at_its_shift():
     assert (field(points(5)) > 0).all()
 
 
+def test_density_starts_where_there_is_evidence():
+    field = DensityGrid((3, 65, 80), shift=-3.0)
+    field.start(lambda x: (x[:, 0] > 0.5).float())
+    assert all((level == 0).all() for level in field.grid.levels[1:])
+    x = torch.tensor([[-0.9, 0.1, 0.3], [1.0, 0.1, 0.3]])
+    torch.testing.assert_close(field(x).log(), torch.tensor([-3.0, 2.0]))
+
+
 def make_appearance() -> AppearanceField:
     torch.manual_seed(0)
     return AppearanceField(channels=3, resolution=4, hidden=8)

@@ -86,13 +86,25 @@ def test_a_thin_opaque_slab_is_found_within_a_bin_of_the_proposal(face, depth, c
     assert (hit < 12 / coarse).all()
 
 
-def test_density_is_per_unit_of_the_world_and_not_of_the_cube():
+def test_density_is_per_unit_of_the_world_in_the_inner_cube():
+    rays = rays_along_x()
+    rays.origins[:, 0], rays.fars[:] = -RADIUS - NEAR, 2 * RADIUS + NEAR
     fog = Slab(-1, 1, density=0.05 * RADIUS)  # 0.05 per world unit
-    sampled = make_sampler(fog, counts=(256, 128))(rays_along_x())
-    expected = 1 - torch.exp(
-        -0.05 * (sampled.samples.frustums.ends[:, -1] - sampled.samples.frustums.starts[:, 0])
-    )
-    torch.testing.assert_close(sampled.weights.sum(1), expected, rtol=1e-3, atol=1e-3)
+    sampled = make_sampler(fog, counts=(256, 128))(rays)
+    length = sampled.samples.frustums.ends[:, -1] - sampled.samples.frustums.starts[:, 0]
+    torch.testing.assert_close(sampled.weights.sum(1), 1 - torch.exp(-0.05 * length), rtol=1e-3, atol=1e-4)
+
+
+def test_beyond_the_inner_cube_density_is_per_length_in_the_cube():
+    rays = rays_along_x()
+    rays.origins[:, 0], rays.nears[:] = 0.0, RADIUS
+    sampled = make_sampler(Slab(-1, 1, density=0.8), counts=(1024, 512))(rays)
+    frustums = sampled.samples.frustums
+    first, last = frustums.starts[:, 0] / RADIUS, frustums.ends[:, -1] / RADIUS
+    optical_depth = 0.8 * (
+        1 / first - 1 / last
+    )  # the integral of 0.8 / x^2: at most 0.8, however far it goes
+    torch.testing.assert_close(sampled.weights.sum(1), 1 - torch.exp(-optical_depth), rtol=0.01, atol=1e-3)
 
 
 def test_gradients_reach_both_densities():
@@ -127,7 +139,9 @@ def test_gradients_fade_towards_the_camera_and_weights_do_not():
     sampled = ProposalSampler(SceneSpace(torch.zeros(3), RADIUS), fog, field, (64, 32)).eval()(rays_along_x())
     (found,) = torch.autograd.grad((sampled.weights * wanted).sum(), field.value)
 
-    plain = (field.value.detach() / RADIUS).view(5, 32, 1).requires_grad_()
+    space = SceneSpace(torch.zeros(3), RADIUS)
+    scale = space.shrinkage(space(sampled.samples.frustums.get_positions()))[..., None] / RADIUS
+    plain = (field.value.detach().view(5, 32, 1) * scale).requires_grad_()
     weights = sampled.samples.get_weights(plain)
     torch.testing.assert_close(sampled.weights, weights)
     (gradient,) = torch.autograd.grad((weights * wanted).sum(), plain)
@@ -135,4 +149,4 @@ def test_gradients_fade_towards_the_camera_and_weights_do_not():
     fading = (middle / (2 * RADIUS)).square().clamp(max=1)
     assert fading.min() < 0.2
     assert fading.max() == 1
-    torch.testing.assert_close(found.view(5, 32, 1), gradient * fading / RADIUS)
+    torch.testing.assert_close(found.view(5, 32, 1), gradient * fading * scale)

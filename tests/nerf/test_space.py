@@ -48,6 +48,23 @@ def test_points_keep_their_order_along_every_ray_from_the_centre():
         assert (mapped.diff() > 0).all()
 
 
+def test_positions_come_back_from_the_cube():
+    positions = CENTER + RADIUS * torch.cat([random(200, 3), 30 * random(200, 3)])
+    space = make_space()
+    torch.testing.assert_close(space.inverse(space(positions)), positions, rtol=1e-3, atol=1e-3)
+    assert space.inverse(torch.ones(3)).isfinite().all()
+
+
+def test_shrinkage_is_the_derivative_along_the_way_out():
+    space, step = make_space().double(), 1e-4
+    out = torch.cat([0.7 * random(50, 3).clamp(-1, 1), 6 * random(200, 3)]).double()
+    out = out[(out.abs().amax(1) - 1).abs() > 2 * step]
+    face = out / out.abs().amax(1, keepdim=True)  # a step that adds to the L-infinity norm
+    before, after = (space(CENTER + RADIUS * (out + sign * step * face)) for sign in (-0.5, 0.5))
+    slope = (after - before).abs().amax(1) / (0.5 * step)
+    torch.testing.assert_close(space.shrinkage(space(CENTER + RADIUS * out)), slope, rtol=1e-3, atol=1e-6)
+
+
 def test_gradient_is_finite_at_the_centre_and_on_the_border():
     points = torch.stack([CENTER, CENTER + RADIUS, CENTER + RADIUS * torch.tensor([1.0, 0, 0])])
     points.requires_grad_(True)
