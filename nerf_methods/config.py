@@ -26,7 +26,7 @@ def _method(name: str, iterations: int) -> Ovs3dTrainerConfig:
         max_num_iterations=iterations,
         steps_per_save=250,
         steps_per_eval_batch=0,
-        steps_per_eval_image=500,
+        steps_per_eval_image=1000,
         steps_per_eval_all_images=iterations,
         machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
         optimizers={

@@ -17,7 +17,7 @@ from nerf_methods.quality import picture_quality
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import TileSpec, encode_tiles
 from ovs3d.images import read_image
-from ovs3d.query import labels, similarity
+from ovs3d.query import similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,7 @@ def teacher_answer(pipeline: Ovs3dPipeline, photo: UInt8[Tensor, "h w 3"]) -> In
     spec = TileSpec(scales=config.tile_scales, mode=config.tile_mode)
     tiles = encode_tiles(pipeline.model.context.clip, photo, spec, config.tile_batch)
     features = torch.nn.functional.normalize(tiles.grid(*photo.shape[:2]), dim=-1).mean(0)
-    classes = len(query.names) + query.distractors
-    return labels(similarity(features, query.text[:classes].float().cpu()), query.distractors)
+    return query.best(similarity(features, query.text.float().cpu()))
 
 
 def picture_metrics(view: HeldOutView) -> dict[str, float]:

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.field_components.activations import trunc_exp
+from nerfstudio.field_components.encodings import HashEncoding
 from torch import Tensor, nn
 
 CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
@@ -102,19 +104,48 @@ class PlanesAndLines(nn.Module):
         return self.planes.diff(dim=2).square().mean() + self.planes.diff(dim=3).square().mean()
 
 
+class HashVolume(nn.Module):
+    """Multi-resolution hash grid (Instant NGP, Müller et al. 2022, section 3), for CUDA.
+
+    Args:
+        log2_size: logarithm of the number of entries of each of the 16 levels.
+        resolution: of the finest level, per axis.
+        implementation: ``tcnn`` (tinycudann, needs CUDA) or ``torch``, which runs anywhere and is slow.
+    """
+
+    def __init__(self, log2_size: int, resolution: int, implementation: Literal["tcnn", "torch"]):
+        super().__init__()
+        self.encoding = HashEncoding(
+            max_res=resolution, log2_hashmap_size=log2_size, implementation=implementation
+        )
+
+    @property
+    def out_channels(self) -> int:
+        return self.encoding.get_out_dim()
+
+    def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
+        return self.encoding((x.clamp(-1, 1) + 1) / 2).to(x)
+
+
 class DensityGrid(nn.Module):
     """Density of points in the cube, per radius of the scene as the cube shrinks it (`SceneSpace.shrinkage`).
 
     It starts at exp(shift), too thin to be fog before the cameras, and higher where `start` says that surfaces are.
+    What is finer than the grid may come from a volume, ``detail``.
     """
 
-    def __init__(self, resolutions: tuple[int, ...], shift: float = -3.0):
+    def __init__(self, resolutions: tuple[int, ...], shift: float = -3.0, detail: HashVolume | None = None):
         super().__init__()
         self.grid = VoxelGrid(resolutions)
         self.shift = shift
+        self.volume = detail
+        self.head = None if detail is None else nn.Linear(detail.out_channels, 1)
 
     def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        return trunc_exp(self.grid(x) + self.shift)
+        exponent = self.grid(x) + self.shift
+        if self.volume is not None and self.head is not None:
+            exponent = exponent + self.head(self.volume(x))[:, 0]
+        return trunc_exp(exponent)
 
     def total_variation(self) -> Float[Tensor, ""]:
         return self.grid.total_variation()
@@ -128,16 +159,20 @@ class DensityGrid(nn.Module):
         self.grid.levels[level].copy_(5 * evidence(x))
 
 
+Volume = PlanesAndLines | HashVolume
+"""Channels of points in the cube, as many as its ``out_channels``."""
+
+
 class AppearanceField(nn.Module):
-    """Colour of points: planes and lines, a small network, and a view-dependent part that starts at zero.
+    """Colour of points: a volume, a small network, and a view-dependent part that starts at zero.
 
     The view-dependent part is a linear map of degree-1 spherical harmonics: enough for a sheen, too little to paint
     each photo on fog before its camera.
     """
 
-    def __init__(self, channels: int, resolution: int, hidden: int = 64):
+    def __init__(self, volume: Volume, hidden: int = 64):
         super().__init__()
-        self.volume = PlanesAndLines(channels, resolution)
+        self.volume = volume
         self.network = nn.Sequential(
             nn.Linear(self.volume.out_channels, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
@@ -161,9 +196,9 @@ class FeatureField(nn.Module):
     27 channels of TensoRF's appearance code, which is the same family of functions; see docs/methods.md.)
     """
 
-    def __init__(self, d: int, rank: int, channels: int, resolution: int):
+    def __init__(self, d: int, rank: int, volume: Volume):
         super().__init__()
-        self.volume = PlanesAndLines(channels, resolution)
+        self.volume = volume
         self.basis = nn.Linear(self.volume.out_channels, rank, bias=False)
         self.decoder = nn.Linear(rank, d)
 
@@ -188,9 +223,9 @@ class FeatureField(nn.Module):
 class SelectionField(nn.Module):
     """Which of the teacher's scales fits a point (3D-OVS, Liu et al. 2023, section 3.2)."""
 
-    def __init__(self, scales: int, channels: int, resolution: int):
+    def __init__(self, scales: int, volume: Volume):
         super().__init__()
-        self.volume = PlanesAndLines(channels, resolution)
+        self.volume = volume
         self.head = nn.Linear(self.volume.out_channels, scales)
 
     def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n s"]:

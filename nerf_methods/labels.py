@@ -19,6 +19,8 @@ def read_labels(
 ) -> UInt8[Tensor, "h w"]:
     """True class ids of a view, positions in the scene's own prompts ``names``; 255 where there is no truth.
 
+    Without own prompts nobody knows what the masks stand for, and there is no truth.
+
     Two layouts are known: ``segmentations/<image stem>.png`` with class ids, and 3D-OVS's
     ``segmentations/<NN>/<prompt>.png`` with NN the position of the image in its sorted folder. Masks are brought to
     ``size`` (h, w) by the nearest pixel.
@@ -26,6 +28,8 @@ def read_labels(
     Raises:
         InputError: a mask cannot be read, or holds an id without a prompt.
     """
+    if not names:
+        return torch.full(size, IGNORE, dtype=torch.uint8)
     single = scene / "segmentations" / f"{image.stem}.png"
     if single.exists():
         labels = torch.from_numpy(_read_mask(single, size))

@@ -1,7 +1,7 @@
 """What is rendered: colour, depth, a code of CLIP features, and the answers to the current question."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +11,21 @@ from nerfstudio.model_components.losses import distortion_loss, interlevel_loss
 from nerfstudio.model_components.renderers import DepthRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
+from nerfstudio.utils.external import TCNN_EXISTS
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torchmetrics.functional import peak_signal_noise_ratio
 
 from nerf_methods.datamanager import SceneContext
-from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
+from nerf_methods.field import (
+    AppearanceField,
+    DensityGrid,
+    FeatureField,
+    HashVolume,
+    PlanesAndLines,
+    SelectionField,
+    Volume,
+)
 from nerf_methods.labels import remap
 from nerf_methods.objectives import clip_distillation
 from nerf_methods.quality import picture_quality
@@ -24,6 +34,7 @@ from nerf_methods.rendering import composite, heaviest, visible
 from nerf_methods.sampling import ProposalSampler, Sampled
 from nerf_methods.space import SceneSpace
 from nerf_methods.viewer import QueryPanel
+from ovs3d.errors import InputError
 from ovs3d.eval.confusion import Confusion
 from ovs3d.outputs.palette import label_colors
 from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts
@@ -38,7 +49,7 @@ class Ovs3dModelConfig(ModelConfig):
     """Unused: rays are clipped at near_plane and far_plane."""
     eval_num_rays_per_chunk: int = 16384
     """Rays that are rendered at once."""
-    near_plane: float = 0.1
+    near_plane: float = 0.2
     """Where rays start, in distances from the cameras to what they look at."""
     far_plane: float = 1000.0
     """Where rays end, in the same unit."""
@@ -48,6 +59,12 @@ class Ovs3dModelConfig(ModelConfig):
     """Voxels per axis of the density grids."""
     samples: tuple[int, int] = (64, 32)
     """Samples per ray of the proposal and of the field."""
+    volumes: Literal["planes", "hash"] = "planes"
+    """planes: planes and lines (TensoRF), fast everywhere. hash: hash grids (Instant NGP), made for CUDA."""
+    implementation: Literal["tcnn", "torch"] = "tcnn"
+    """Of hash grids: tinycudann, or torch, which is slow."""
+    hash_grid: tuple[int, int] = (19, 2048)
+    """Logarithm of the entries of a level of a hash grid, and resolution of its finest level."""
     appearance: tuple[int, int] = (16, 384)
     """Channels and resolution of the planes and lines of colour."""
     features: tuple[int, int] = (16, 128)
@@ -86,10 +103,11 @@ class Ovs3dModel(Model):
         self.context = context
         self.space = SceneSpace(context.center, context.radius)
         self.proposal = DensityGrid(config.proposal_resolutions)
-        self.density = DensityGrid(config.density_resolutions)
-        self.appearance = AppearanceField(*config.appearance)
-        self.feature = FeatureField(context.clip.d, config.feature_rank, *config.features)
-        self.selection = SelectionField(context.scales, *config.selection)
+        detail = self._make_hash() if config.volumes == "hash" else None
+        self.density = DensityGrid(config.density_resolutions, detail=detail)
+        self.appearance = AppearanceField(self._make_volume(config.appearance))
+        self.feature = FeatureField(context.clip.d, config.feature_rank, self._make_volume(config.features))
+        self.selection = SelectionField(context.scales, self._make_volume(config.selection))
         self.sampler = ProposalSampler(self.space, self.proposal, self.density, config.samples)
         self.median_depth = DepthRenderer("median")
         self.expected_depth = DepthRenderer("expected")
@@ -99,9 +117,21 @@ class Ovs3dModel(Model):
         vocabulary = (
             parse_prompts(config.prompt) if config.prompt is not None else context.settings.vocabulary
         )
-        if vocabulary is not None:
-            self.ask(vocabulary)
-        self.panel = QueryPanel(self.ask_text, vocabulary, config.answer_threshold)
+        notes = () if vocabulary is None else self.ask(vocabulary).notes
+        for note in notes:
+            CONSOLE.print(note, style="bold yellow")
+        self.panel = QueryPanel(self.ask_text, vocabulary, config.answer_threshold, notes)
+
+    def _make_volume(self, size: tuple[int, int]) -> Volume:
+        return PlanesAndLines(*size) if self.config.volumes == "planes" else self._make_hash()
+
+    def _make_hash(self) -> HashVolume:
+        if self.config.implementation == "tcnn" and not (TCNN_EXISTS and torch.cuda.is_available()):
+            raise InputError(
+                "tinycudann needs CUDA and its own build: leave out --pipeline.model.volumes hash, or add "
+                "--pipeline.model.implementation torch, which is slow"
+            )
+        return HashVolume(*self.config.hash_grid, self.config.implementation)
 
     def _collide(self, rays: RayBundle) -> RayBundle:
         unit = 2 * float(self.space.radius)
@@ -109,25 +139,30 @@ class Ovs3dModel(Model):
         rays.fars = torch.full_like(rays.origins[..., :1], self.config.far_plane * unit)
         return rays
 
-    def ask(self, vocabulary: Vocabulary, threshold: float | None = None) -> None:
-        """Change the question. Nothing is trained or rendered again but by who asks for a picture."""
+    def ask(self, vocabulary: Vocabulary, threshold: float | None = None) -> Query:
+        """Change the question. Nothing is trained or rendered again but by who asks for a picture.
+
+        Raises:
+            InputError: nothing of it can be answered.
+        """
         settings, config = self.context.settings, self.config
         negatives = settings.negatives if config.negatives is None else config.negatives
         limit = config.answer_threshold if threshold is None else threshold
         self.query = ask(self.context.clip, vocabulary, negatives, config.template, limit)
+        return self.query
 
-    def ask_text(self, text: str, threshold: float) -> None:
+    def ask_text(self, text: str, threshold: float) -> Query:
         """The same from a line such as ``mug; red ball``."""
-        self.ask(parse_prompts(text), threshold)
+        return self.ask(parse_prompts(text), threshold)
 
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
         """In one order, always: a checkpoint's moments are matched with parameters by position."""
-        color, feature, selection = self.appearance, self.feature, self.selection
+        density, color, feature, selection = self.density, self.appearance, self.feature, self.selection
         return {
-            "density": [*self.proposal.parameters(), *self.density.parameters()],
-            "appearance": list(color.volume.parameters()),
-            "shading": _heads(color),
-            "semantic_volumes": [*feature.volume.parameters(), *selection.volume.parameters()],
+            "density": [*self.proposal.parameters(), *density.grid.parameters()],
+            "appearance": [*_volume(color), *_volume(density)],
+            "shading": [*_heads(color), *_heads(density)],
+            "semantic_volumes": [*_volume(feature), *_volume(selection)],
             "semantic_heads": [*_heads(feature), *_heads(selection)],
         }
 
@@ -239,6 +274,10 @@ class Ovs3dModel(Model):
             self.confusion = self.confusion.update(truth.cpu(), prediction.cpu())
 
 
+def _volume(field: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [value for name, value in field.named_parameters() if name.startswith("volume.")]
+
+
 def _heads(field: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """What a field has besides its volume."""
-    return [value for name, value in field.named_parameters() if not name.startswith("volume.")]
+    """What a field has besides its volume and its voxels."""
+    return [value for name, value in field.named_parameters() if not name.startswith(("volume.", "grid."))]

@@ -32,7 +32,7 @@ class Ovs3dPipelineConfig(VanillaPipelineConfig):
     """specifies the datamanager config"""
     model: Ovs3dModelConfig = field(default_factory=Ovs3dModelConfig)
     """specifies the model config"""
-    geometry_fraction: float = 0.7
+    geometry_fraction: float = 0.8
     """Share of the iterations that fit colour and density; the others fit features to the frozen geometry."""
     proposal_anneal_fraction: float = 0.3
     """Share of the first phase in which samples are spread more widely than the proposal says."""

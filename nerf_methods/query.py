@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.prompts.bank import PromptBank
 from ovs3d.prompts.templates import TEMPLATES
@@ -19,15 +20,27 @@ class Query:
 
     names: tuple[str, ...]
     text: Float[Tensor, "t d"]
-    """Prompts, then distractors, then negatives."""
+    """Known prompts, then distractors, then negatives."""
     distractors: int
     negatives: int
     threshold: float
     """Prompts of a lower relevancy than this are no answer."""
+    known: tuple[int, ...]
+    """Positions in the names of the prompts that the weights know; the others are never an answer."""
+    notes: tuple[str, ...] = ()
+    """What of the question is not answered as it was asked, and why; a line each."""
 
     def relevancies(self, similarity: Float[Tensor, "*n t"]) -> Float[Tensor, "*n k"]:
-        """Score of each prompt against the negatives, or against the other prompts where there are none."""
-        k = len(self.names)
+        """Score of each prompt against the negatives, or against the other prompts where there are none.
+
+        0 for prompts that the weights do not know.
+        """
+        scores = similarity.new_zeros(*similarity.shape[:-1], len(self.names))
+        scores[..., self.known] = self._known_relevancies(similarity)
+        return scores
+
+    def _known_relevancies(self, similarity: Float[Tensor, "*n t"]) -> Float[Tensor, "*n p"]:
+        k = len(self.known)
         if self.negatives:
             return relevancy(similarity[..., :k], similarity[..., -self.negatives :])
         if similarity.shape[-1] == 1:
@@ -35,10 +48,15 @@ class Query:
         others = [torch.cat([similarity[..., :i], similarity[..., i + 1 :]], dim=-1) for i in range(k)]
         return torch.cat([relevancy(similarity[..., i : i + 1], others[i]) for i in range(k)], dim=-1)
 
+    def best(self, similarity: Float[Tensor, "*n t"]) -> Int[Tensor, "*n"]:
+        """Index of the most similar prompt, however little; -1 where a distractor is better."""
+        asked = similarity[..., : len(self.known) + self.distractors]
+        index = torch.tensor([*self.known, -1], device=similarity.device)  # -1 picks the last
+        return index[labels(asked, self.distractors)]
+
     def labels(self, similarity: Float[Tensor, "*n t"]) -> Int[Tensor, "*n"]:
-        """Index of the best prompt; -1 where a distractor is better or its relevancy is below the threshold."""
-        asked = similarity[..., : len(self.names) + self.distractors]
-        best = labels(asked, self.distractors)
+        """The same, and -1 where its relevancy is below the threshold."""
+        best = self.best(similarity)
         score = self.relevancies(similarity).gather(-1, best.clamp(min=0)[..., None])[..., 0]
         return best.masked_fill(score < self.threshold, -1)
 
@@ -52,17 +70,36 @@ def ask(
 ) -> Query:
     """Embed a question.
 
+    Prompts that the weights cannot know are kept but never answered, and noted.
+
     Args:
-        negatives: what prompts are compared with; None stands for LERF's four, none at all for each other.
+        negatives: what prompts are compared with; none at all stands for each other, None for LERF's four, or for
+            each other where the weights do not know those.
         template: name of a list in `ovs3d.prompts.templates`.
         threshold: relevancy below which there is no answer, 0..1.
 
     Raises:
-        InputError: the weights do not know a word.
+        InputError: the weights know none of the prompts, or not all distractors and negatives.
     """
     bank = PromptBank(clip, TEMPLATES[template])
-    against = CANONICAL_NEGATIVES if negatives is None else negatives
-    rows = [bank.encode(vocabulary), bank.encode_distractors(vocabulary)]
-    if against:
-        rows.append(bank.encode(Vocabulary(against)))
-    return Query(vocabulary.names, torch.cat(rows), len(vocabulary.distractors), len(against), threshold)
+    known, rows, refusals = [], [], []
+    for index, words in enumerate(vocabulary.words):
+        try:
+            rows.append(bank.encode_words(words))
+        except InputError as error:
+            refusals.append(error)
+        else:
+            known.append(index)
+    if not known:
+        raise refusals[0]
+    notes = [f"not answered: {error}" for error in refusals]
+    rows += [bank.encode_words([word]) for word in vocabulary.distractors]
+    try:
+        against = [bank.encode_words([word]) for word in CANONICAL_NEGATIVES if negatives is None]
+    except InputError:
+        against = []
+        notes.append(f"{clip.weights} does not know LERF's negatives: prompts are compared with each other")
+    against += [bank.encode_words([word]) for word in negatives or ()]
+    text = torch.cat([*rows, *against])
+    names, distractors = vocabulary.names, len(vocabulary.distractors)
+    return Query(names, text, distractors, len(against), threshold, tuple(known), tuple(notes))

@@ -42,7 +42,8 @@ def focus_of(camera_to_worlds: Float[Tensor, "b 3 4"]) -> tuple[Float[Tensor, "3
     """What a set of cameras looks at: the point nearest to all optical axes, and half its median distance.
 
     Cameras that look in parallel have no such point; the least-squares system is damped towards the point one
-    baseline in front of their mean. Poses are nerfstudio's (OpenGL: the camera looks along -z).
+    baseline in front of their mean, or one unit where all stand in one place. Poses are nerfstudio's (OpenGL: the
+    camera looks along -z).
 
     Returns:
         the centre, and the radius of the region to spend resolution on, both in world units.
@@ -50,7 +51,8 @@ def focus_of(camera_to_worlds: Float[Tensor, "b 3 4"]) -> tuple[Float[Tensor, "3
     poses = camera_to_worlds.double()
     origins, forward = poses[:, :, 3], -poses[:, :, 2]
     forward = forward / forward.norm(dim=-1, keepdim=True)
-    spread = (origins - origins.mean(0)).norm(dim=-1).max().clamp(min=1e-6)
+    spread = (origins - origins.mean(0)).norm(dim=-1).max()
+    spread = torch.where(spread < 1e-6, 1.0, spread)
     prior = origins.mean(0) + forward.mean(0) * spread
     across = torch.eye(3).to(poses) - forward[:, :, None] * forward[:, None, :]
     damping = 1e-3 * torch.eye(3).to(poses)

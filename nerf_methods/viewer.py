@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nerfstudio.viewer.viewer_elements import ViewerElement, ViewerSlider, ViewerText
 from torch import nn
 
+from nerf_methods.query import Query
 from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary
 
@@ -12,12 +13,16 @@ from ovs3d.prompts.vocabulary import Vocabulary
 class QueryPanel(nn.Module):
     """Found by nerfstudio's viewer among the model's modules; shown as "Custom Elements/model/panel".
 
-    A question that cannot be asked (an empty prompt, a word that the weights do not know) leaves the last one in
-    place and is explained in the panel.
+    A question that cannot be asked (an empty prompt, no word that the weights know) leaves the last one in place. That,
+    and what of a question is not answered, is explained in the panel.
     """
 
     def __init__(
-        self, ask: Callable[[str, float], None], vocabulary: Vocabulary | None, threshold: float
+        self,
+        ask: Callable[[str, float], Query],
+        vocabulary: Vocabulary | None,
+        threshold: float,
+        notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self._ask = ask
@@ -28,12 +33,12 @@ class QueryPanel(nn.Module):
             hint="a; b; c",
         )
         self.threshold = ViewerSlider("Threshold", threshold, 0.0, 1.0, 0.01, cb_hook=self._changed)
-        self.status = ViewerText("Status", "", disabled=True)
+        self.status = ViewerText("Status", "; ".join(notes), disabled=True)
 
     def _changed(self, element: ViewerElement) -> None:
         try:
-            self._ask(self.prompts.value, self.threshold.value)
+            query = self._ask(self.prompts.value, self.threshold.value)
         except InputError as error:
             self.status.value = str(error)
         else:
-            self.status.value = ""
+            self.status.value = "; ".join(query.notes)

@@ -15,9 +15,10 @@ trained on such worlds only and have never seen a photo: nothing here says how p
 def results(reports: Path) -> str:
     """The page, from a folder of reports."""
     parts = [HEAD, _mini(json.loads((reports / "mini.json").read_text()))]
-    demo = reports / "demo.json"
-    if demo.exists():
-        parts.append(_demo(json.loads(demo.read_text())))
+    for name, section in (("demo", _demo), ("field", _field)):
+        report = reports / f"{name}.json"
+        if report.exists():
+            parts.append(section(json.loads(report.read_text())))
     return "\n".join(parts)
 
 
@@ -52,8 +53,23 @@ def _demo(report: dict) -> str:
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in metrics.items()]
     rows += [(f"IoU of {name}", f"{value:.3f}") for name, value in report["metrics"]["per_class"].items()]
     title = f"{report['task']} (`docs/reports/demo.json`)"
-    machine = ", ".join(f"{name} {value}" for name, value in report["hardware"].items())
-    return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + f"\nMachine: {machine}.\n"
+    return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + _machine(report)
+
+
+def _field(report: dict) -> str:
+    metrics = report["metrics"]
+    speeds = [name for name in metrics if "ratio" not in name]
+    rows = [
+        (f"{name.replace('_', ', ')} hash grid" if name != "ovs3d" else name, f"{metrics[name]:.0f} rays/s")
+        for name in speeds
+    ]
+    rows += [("ratio", f"{metrics['ratio']:.1f}"), ("least of the rounds", f"{metrics['least_ratio']:.1f}")]
+    title = f"{report['task']} (`docs/reports/field.json`)"
+    return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + _machine(report)
+
+
+def _machine(report: dict) -> str:
+    return "\nMachine: " + ", ".join(f"{name} {value}" for name, value in report["hardware"].items()) + ".\n"
 
 
 def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -13,12 +13,14 @@ from jaxtyping import Float
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU
 from torch import Tensor
 
 from ovs3d.errors import InputError
 from ovs3d.foundation.fetch import sha256_of
 from ovs3d.foundation.published import clip_architectures
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.foundation.store import Identity
 from ovs3d.foundation.weights import MINI, WeightsSpec, mini_folder, parse_weights, published, weights_file
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -49,6 +51,18 @@ class Clip:
     """Arithmetic of the image tower; texts are always encoded in float32."""
     known_ids: frozenset[int] | None = None
     """Tokens whose embedding was trained; None if all were."""
+
+    @property
+    def identity(self) -> Identity:
+        """All that its features depend on besides the image, for the feature store."""
+        return {
+            "model": self.name,
+            "weights": self.fingerprint,
+            "quick_gelu": any(isinstance(part, QuickGELU) for part in self.model.modules()),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "precision": self.precision,
+        }
 
     @property
     def device(self) -> torch.device:

@@ -30,8 +30,9 @@ def scene_dense(
     Raises:
         InputError: an image cannot be read or is smaller than a patch, or the store cannot be written.
     """
-    identity = {"model": clip.name, "weights": clip.fingerprint}
-    return _scene_maps("clip-dense", identity, lambda x: dense_features(clip, x), images, store, short_side)
+    return _scene_maps(
+        "clip-dense", clip.identity, lambda x: dense_features(clip, x), images, store, short_side
+    )
 
 
 def scene_dino(

@@ -23,6 +23,7 @@ from ovs3d.errors import InputError
 
 FORMAT_VERSION = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OPTION = "--feature-dir (of ns-train: --pipeline.datamanager.feature-dir)"
 _log = logging.getLogger(__name__)
 
 Identity = Mapping[str, str | int | float | bool | list]
@@ -88,11 +89,11 @@ class FeatureStore:
             if error.errno in _FULL:
                 raise InputError(
                     f"no space left for features in {self.folder} ({error.strerror}); what was finished is "
-                    "kept: free some space or choose another folder with --feature-dir, then run it again"
+                    f"kept: free some space or choose another folder with {_OPTION}, then run it again"
                 ) from error
             raise InputError(
                 f"cannot write features to {self.folder} ({error.strerror}): "
-                "choose a folder that can be written with --feature-dir"
+                f"choose a folder that can be written with {_OPTION}"
             ) from error
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.foundation.crops import TileSpec, crop_and_resize, resize, tile_boxes, working_size
-from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.images import image_size, read_image
 
 KIND = "clip-tiles"
@@ -27,18 +27,8 @@ class ImageEncoder(Protocol):
     """What tiles need of a CLIP."""
 
     @property
-    def name(self) -> str:
-        """Architecture."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the weights."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """Arithmetic of the image tower."""
+    def identity(self) -> Identity:
+        """All that its features depend on besides the image."""
         ...
 
     @property
@@ -163,13 +153,7 @@ def scene_tiles(
     Raises:
         InputError: an image cannot be read, or the store cannot be written.
     """
-    model = {
-        "model": clip.name,
-        "weights": clip.fingerprint,
-        "precision": clip.precision,
-        "side": clip.image_size,
-    }
-    identity = {**model, **spec.identity()}
+    identity = {**clip.identity, **spec.identity()}
     counts = [len(tile_boxes(*working_size(*image_size(path), spec), spec)[0]) for path in images]
     tiles = []
     with tqdm(total=sum(counts), desc="CLIP tiles", unit="tile") as bar:

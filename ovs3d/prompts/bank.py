@@ -30,13 +30,9 @@ class PromptBank:
 
     def encode(self, vocabulary: Vocabulary) -> Float[Tensor, "k d"]:
         """Unit embeddings of the classes, in the order of their ids."""
-        return torch.cat([self._embedding(words) for words in vocabulary.words])
+        return torch.cat([self.encode_words(words) for words in vocabulary.words])
 
-    def encode_distractors(self, vocabulary: Vocabulary) -> Float[Tensor, "m d"]:
-        """Unit embeddings of the distractors, one per word; none gives zero rows."""
-        rows = [self._embedding([word]) for word in vocabulary.distractors]
-        return torch.cat(rows) if rows else self.encode(vocabulary)[:0]
-
-    def _embedding(self, words: Sequence[str]) -> Float[Tensor, "1 d"]:
+    def encode_words(self, words: Sequence[str]) -> Float[Tensor, "1 d"]:
+        """Unit embedding of one class, from all of its words."""
         texts = [template.format(word) for word in words for template in self.templates]
         return F.normalize(self.clip.encode_texts(texts).mean(dim=0, keepdim=True), dim=-1)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nerf_methods import model as model_module
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.trainer import Ovs3dTrainer
@@ -201,6 +202,12 @@ def test_an_empty_prompt_on_the_command_line_is_not_forgotten(scene, capsys):
 )
 def test_weights_that_nobody_knows(scene, refusal, name, message):
     assert message in refusal(scene, weights=name)
+
+
+def test_tinycudann_where_there_is_no_cuda(scene, refusal, monkeypatch):
+    monkeypatch.setattr(ovs3d_method.config.pipeline.model, "volumes", "hash")
+    monkeypatch.setattr(model_module, "TCNN_EXISTS", False)
+    assert "tinycudann needs CUDA" in refusal(scene)
 
 
 def test_weights_of_another_architecture(scene, refusal, tmp_path):

@@ -2,16 +2,14 @@
 
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from nerf_runs import ITERATIONS, checkpoint, checkpoints, command, train
 from nerfstudio.scripts.viewer.run_viewer import RunViewer
 from nerfstudio.viewer.viewer import Viewer
 from PIL import Image
@@ -19,77 +17,9 @@ from PIL import Image
 from nerf_methods.evaluate import held_out_views, load_run, picture_metrics, pooled, teacher_answer
 from nerf_methods.pipeline import Ovs3dPipeline
 from ovs3d.eval.miou import miou, pixel_accuracy
-from ovs3d.geometry import Camera
 from ovs3d.outputs.palette import NO_ANSWER_COLOR, palette
-from ovs3d.worlds.tabletop import make_tabletop, render
-from ovs3d.worlds.write import Views, write_3dovs, write_nerfstudio
 
 pytestmark = pytest.mark.slow
-
-ITERATIONS = 40
-HELD_OUT = (2, 7)
-FAST = {
-    "vis": "tensorboard",
-    "pipeline.datamanager.tile-scales": "2 3",
-    "pipeline.datamanager.train-num-rays-per-batch": 512,
-    "pipeline.semantic-short-side": 24,
-    "pipeline.semantic-rays-per-batch": 512,
-    "pipeline.model.density-resolutions": "8 16 32",
-    "pipeline.model.appearance": "4 32",
-    "pipeline.model.features": "4 32",
-}
-
-
-def command(name: str, *parts: object, **options: object) -> subprocess.CompletedProcess:
-    """Run a command of nerfstudio; options whose value holds spaces are lists."""
-    line = [str(Path(sys.executable).with_name(name)), *map(str, parts)]
-    for option, value in options.items():
-        line += [f"--{option}", *str(value).split()]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
-
-
-def train(scene: Path, out: Path, name: str, iterations: int = ITERATIONS, **options: object) -> Path:
-    """The folder of a finished run."""
-    where = {"data": scene, "output-dir": out, "experiment-name": name, "timestamp": "run"}
-    done = command("ns-train", "ovs3d", **where, **FAST, **{"max-num-iterations": iterations}, **options)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return out / name / "ovs3d" / "run"
-
-
-def checkpoints(run: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("step-")) for path in (run / "nerfstudio_models").iterdir())
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A small world in both layouts, and a run on nerfstudio's."""
-
-    scene: Path
-    llff: Path
-    run: Path
-    classes: tuple[str, ...]
-
-    @property
-    def config(self) -> Path:
-        return self.run / "config.yml"
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Trained:
-    folder = tmp_path_factory.mktemp("train")
-    world = make_tabletop(5)
-    cameras = [half_size(camera) for camera in world.cameras()[::3]]
-    views = Views(world.classes, cameras, [render(world, camera) for camera in cameras], HELD_OUT)
-    write_nerfstudio(folder / "scene", views)
-    write_3dovs(folder / "llff", views)
-    every_ten = {"steps-per-save": 10, "save-only-latest-checkpoint": False, "steps-per-eval-image": 20}
-    run = train(folder / "scene", folder / "outputs", "first", **every_ten)
-    return Trained(folder / "scene", folder / "llff", run, world.classes)
-
-
-def half_size(camera: Camera) -> Camera:
-    intrinsics = camera.intrinsics * np.array([[0.5], [0.5], [1.0]])
-    return Camera(intrinsics, camera.world_from_camera, camera.height // 2, camera.width // 2)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +43,7 @@ def test_training_leaves_its_checkpoints_and_its_features(trained):
 
 
 def test_a_checkpoint_needs_no_unpickling_and_holds_no_clip(trained):
-    path = trained.run / "nerfstudio_models" / "step-000000039.ckpt"
-    content = torch.load(path, weights_only=True)
+    content = checkpoint(trained.run, ITERATIONS - 1)
     assert content["step"] == ITERATIONS - 1
     assert not [key for key in content["pipeline"] if "clip" in key]
 
@@ -165,10 +94,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(trained):
     load = {"load-dir": trained.run / "nerfstudio_models", "load-step": 30}
     resumed = train(trained.scene, trained.run.parents[2], "resumed", **load, **{"steps-per-save": 1000})
     assert checkpoints(resumed) == [ITERATIONS - 1]
-    first, second = (
-        torch.load(run / "nerfstudio_models" / "step-000000039.ckpt", weights_only=True)
-        for run in (trained.run, resumed)
-    )
+    first, second = (checkpoint(run, ITERATIONS - 1) for run in (trained.run, resumed))
     moments = first["optimizers"]["density"]["state"]
     for index, state in second["optimizers"]["density"]["state"].items():
         assert torch.equal(state["exp_avg"], moments[index]["exp_avg"])
@@ -184,7 +110,7 @@ def test_a_resumed_run_ends_where_it_would_have_ended(trained):
 def renamed_checkpoint(trained) -> Iterator[Path]:
     """A later checkpoint of the run, in which a part of the field has another name."""
     folder = trained.run / "nerfstudio_models"
-    content = torch.load(folder / "step-000000039.ckpt", weights_only=True)
+    content = checkpoint(trained.run, ITERATIONS - 1)
     state = content["pipeline"]
     content["pipeline"] = {key.replace(".density.", ".thickness."): value for key, value in state.items()}
     path = folder / "step-000000099.ckpt"
@@ -205,6 +131,24 @@ def test_a_checkpoint_of_other_names_is_refused_and_not_silently_random(trained,
 def test_a_scene_in_the_layout_of_3dovs_trains_too(trained):
     run = train(trained.llff, trained.run.parents[2], "llff", iterations=3)
     assert checkpoints(run) == [2]
+
+
+def test_hash_grids_train_too(trained):
+    hash_grids = {
+        "pipeline.model.volumes": "hash",
+        "pipeline.model.implementation": "torch",
+        "pipeline.model.hash-grid": "8 64",
+    }
+    run = train(trained.scene, trained.run.parents[2], "hash", iterations=3, **hash_grids)
+    assert checkpoints(run) == [2]
+
+
+def test_density_starts_where_the_photos_agree(trained):
+    state = checkpoint(trained.run, 9)["pipeline"]
+    for name in ("proposal", "density"):
+        finest = state[f"_model.{name}.grid.levels.2"]
+        assert finest.max() > 3
+        assert finest.median() < 1
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from nerf_methods.field import (
     AppearanceField,
     DensityGrid,
     FeatureField,
+    HashVolume,
     PlanesAndLines,
     SelectionField,
     VoxelGrid,
@@ -116,6 +117,30 @@ def test_total_variation_of_planes_is_the_mean_squared_step():
     torch.testing.assert_close(volume.total_variation(), (down + right) / (3 * 2 * 3 * 4))
 
 
+def make_hash() -> HashVolume:
+    torch.manual_seed(0)
+    return HashVolume(log2_size=8, resolution=64, implementation="torch")
+
+
+def test_a_hash_volume_is_continuous_and_ends_at_the_cube():
+    volume, x = make_hash(), points(9)
+    coarse = volume(x)[:, :2]
+    nearby = volume(x + 1e-3)[:, :2]
+    assert volume.out_channels == volume(x).shape[1] == 32
+    assert coarse.std(0).min() > 0
+    assert (coarse - nearby).abs().max() < 0.1 * coarse.abs().max()
+    torch.testing.assert_close(volume(torch.full((1, 3), 7.0)), volume(torch.ones(1, 3)))
+
+
+def test_detail_is_added_to_the_exponent_of_density():
+    field, x = DensityGrid((3, 5), shift=-2.0, detail=make_hash()), points(20)
+    assert field.head is not None
+    assert field.volume is not None
+    expected = -2.0 + field.head(field.volume(x))[:, 0]
+    torch.testing.assert_close(field(x).log(), expected)
+    assert expected.std() > 0
+
+
 def test_density_is_positive_and_starts_at_its_shift():
     field = DensityGrid((3, 5), shift=-2.0)
     torch.testing.assert_close(field(points(5)), torch.full((5,), -2.0).exp())
@@ -134,7 +159,7 @@ def test_density_starts_where_there_is_evidence():
 
 def make_appearance() -> AppearanceField:
     torch.manual_seed(0)
-    return AppearanceField(channels=3, resolution=4, hidden=8)
+    return AppearanceField(PlanesAndLines(channels=3, resolution=4), hidden=8)
 
 
 def test_colour_does_not_depend_on_the_view_at_first():
@@ -158,7 +183,7 @@ def test_colour_is_linear_in_the_view_before_the_sigmoid():
 
 def make_feature() -> FeatureField:
     torch.manual_seed(0)
-    return FeatureField(d=32, rank=5, channels=3, resolution=4)
+    return FeatureField(d=32, rank=5, volume=PlanesAndLines(channels=3, resolution=4))
 
 
 def rendered_features(field: FeatureField, rays: int = 7, samples: int = 6):
@@ -194,7 +219,7 @@ def test_a_ray_that_meets_nothing_is_similar_to_nothing():
 
 def test_selection_is_between_zero_and_one():
     torch.manual_seed(0)
-    field = SelectionField(scales=3, channels=2, resolution=4)
+    field = SelectionField(scales=3, volume=PlanesAndLines(channels=2, resolution=4))
     values = field(points(50))
     assert values.shape == (50, 3)
     assert ((values > 0) & (values < 1)).all()
@@ -206,7 +231,9 @@ def test_selection_is_between_zero_and_one():
         (DensityGrid((3, 4)), 0),
         (make_appearance(), 1),
         (make_feature(), 0),
-        (SelectionField(scales=3, channels=2, resolution=4), 0),
+        (DensityGrid((3, 4), detail=make_hash()), 0),
+        (AppearanceField(make_hash(), hidden=8), 1),
+        (SelectionField(scales=3, volume=PlanesAndLines(channels=2, resolution=4)), 0),
     ],
     ids=lambda value: type(value).__name__,
 )

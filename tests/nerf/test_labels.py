@@ -61,6 +61,12 @@ def test_without_masks_there_is_no_truth(tmp_path):
     assert (found.dtype, found.unique().tolist()) == (torch.uint8, [255])
 
 
+def test_without_own_prompts_masks_mean_nothing(tmp_path):
+    photos = make_photos(tmp_path)
+    write(tmp_path / "segmentations" / "01.png", np.array([[0, 1, 2], [255, 2, 0]]))
+    assert (read_labels(tmp_path, photos[1], (), (2, 3)) == 255).all()
+
+
 def test_an_id_without_a_prompt_is_refused(tmp_path):
     photos = make_photos(tmp_path)
     write(tmp_path / "segmentations" / "00.png", np.array([[0, 3, 1], [0, 0, 0]]))

@@ -1,5 +1,6 @@
 """Answers follow the question: against negatives, against each other, or none at all."""
 
+import dataclasses
 import math
 
 import open_clip
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
 
 from nerf_methods.query import Query, ask
+from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import CANONICAL_NEGATIVES
@@ -17,7 +19,7 @@ from ovs3d.query import CANONICAL_NEGATIVES
 def make_query(prompts: int, distractors: int = 0, negatives: int = 0, threshold: float = 0.0) -> Query:
     text = F.normalize(torch.randn(prompts + distractors + negatives, 8), dim=-1)
     names = tuple(f"thing {i}" for i in range(prompts))
-    return Query(names, text, distractors, negatives, threshold)
+    return Query(names, text, distractors, negatives, threshold, tuple(range(prompts)))
 
 
 def sigmoid(difference: float) -> float:
@@ -66,6 +68,17 @@ def test_a_winner_below_the_threshold_is_no_answer():
     assert make_query(2, negatives=1, threshold=0.4).labels(rows).tolist() == [0, 0, 1]
 
 
+def test_a_prompt_that_is_not_known_is_never_the_answer():
+    names, text = ("dragon", "mug", "unicorn", "ball"), torch.zeros(3, 8)  # mug, ball, a negative
+    query = Query(names, text, distractors=0, negatives=1, threshold=0.0, known=(1, 3))
+    similarity = torch.tensor([[0.25, 0.25, 0.3], [-0.9, -0.8, -0.1]])
+    assert query.labels(similarity).tolist() == [1, 3]
+    expected = torch.tensor([[0, sigmoid(-0.05), 0, sigmoid(-0.05)], [0, sigmoid(-0.8), 0, sigmoid(-0.7)]])
+    torch.testing.assert_close(query.relevancies(similarity), expected)
+    alone = Query(names, text, distractors=1, negatives=0, threshold=0.0, known=(1, 3))
+    assert alone.labels(torch.tensor([[0.3, 0.2, 0.4], [0.3, 0.4, 0.3]])).tolist() == [-1, 3]
+
+
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     torch.manual_seed(0)
@@ -88,3 +101,35 @@ def test_none_stands_for_lerfs_negatives_and_an_empty_list_for_none(clip):
     default, none = ask(clip, vocabulary, negatives=None), ask(clip, vocabulary, negatives=())
     torch.testing.assert_close(default.text[1:], clip.encode_texts(list(CANONICAL_NEGATIVES)))
     assert (default.negatives, none.negatives, len(none.text)) == (4, 0, 1)
+
+
+def know(clip: Clip, *words: str) -> Clip:
+    """The same weights, as if trained on these words alone."""
+    return dataclasses.replace(
+        clip, known_ids=frozenset(i for word in words for i in clip.tokenizer.encode(word))
+    )
+
+
+def test_what_the_weights_do_not_know_is_noted_and_the_rest_is_asked(clip):
+    few = know(clip, "mug", "ball", "wall")
+    query = ask(few, Vocabulary(("dragon", "mug", "unicorn", "ball")), negatives=("wall",))
+    assert query.names == ("dragon", "mug", "unicorn", "ball")
+    assert query.known == (1, 3)
+    torch.testing.assert_close(query.text, clip.encode_texts(["mug", "ball", "wall"]))
+    assert [("dragon" in note, "unicorn" in note) for note in query.notes] == [(True, False), (False, True)]
+
+
+def test_negatives_that_the_weights_do_not_know_are_the_other_prompts(clip):
+    few = know(clip, "mug", "ball")
+    query = ask(few, Vocabulary(("mug", "ball")), negatives=None)
+    assert (query.negatives, len(query.text), len(query.notes)) == (0, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "distractors", "negatives"),
+    [("dragon", (), ()), ("mug", (), ("wall",)), ("mug", ("wall",), ())],
+    ids=["no prompt", "a negative", "a distractor"],
+)
+def test_a_question_of_unknown_words_is_refused(clip, prompt, distractors, negatives):
+    with pytest.raises(InputError, match="cannot know"):
+        ask(know(clip, "mug", "ball"), Vocabulary((prompt,), distractors=distractors), negatives)

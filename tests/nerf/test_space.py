@@ -117,6 +117,12 @@ def test_parallel_cameras_look_at_a_point_one_baseline_ahead():
     assert radius == pytest.approx(math.sqrt(5) / 2, rel=1e-3)
 
 
+def test_a_single_camera_looks_one_unit_ahead():
+    center, radius = focus_of(poses_towards(np.array([[1.0, 2.0, 0.5]]), np.array([1.0, 7.0, 0.5])))
+    torch.testing.assert_close(center, torch.tensor([1.0, 3.0, 0.5]), rtol=1e-3, atol=1e-3)
+    assert radius == pytest.approx(0.5, rel=1e-3)
+
+
 def test_cameras_that_look_outwards_stand_in_the_middle_of_what_they_see():
     positions = np.array([1.0, 1.0, 0.0]) + ring(0.5, 0.0)
     center, radius = focus_of(poses_towards(positions, 2 * positions - np.array([1.0, 1.0, 0.0])))

@@ -64,6 +64,21 @@ def test_what_was_loaded_is_said(tmp_path):
     assert clip.unknown_words("anything at all") == ()
 
 
+def test_whatever_changes_features_changes_the_identity(tmp_path):
+    path = saved(random_clip(TINY_VIT), tmp_path / "a.pt")
+    clip = load_clip(f"tiny-vit/{path}")
+    others = [
+        dataclasses.replace(clip, name="other"),
+        dataclasses.replace(clip, fingerprint="other"),
+        dataclasses.replace(clip, mean=(0.5, 0.5, 0.5)),
+        dataclasses.replace(clip, std=(0.5, 0.5, 0.5)),
+        dataclasses.replace(clip, precision="float16"),
+        dataclasses.replace(clip, model=random_clip({**TINY_VIT, "quick_gelu": True})),
+    ]
+    assert len({json.dumps(one.identity) for one in [clip, *others]}) == 1 + len(others)
+    assert load_clip(f"tiny-vit/{path}").identity == clip.identity
+
+
 def test_half_precision_keeps_the_direction_and_is_not_the_same_arithmetic(tmp_path):
     path = saved(random_clip(TINY_RESNET), tmp_path / "a.pt")
     images = torch.rand(4, 3, 64, 64)

@@ -175,11 +175,3 @@ def test_classes_keep_their_order_and_do_not_see_each_other():
     bank = PromptBank(Encoder())
     one, two = bank.encode(parse_prompts("mug; ball")), bank.encode(parse_prompts("ball; mug; cone"))
     torch.testing.assert_close(one, two[[1, 0]])
-
-
-def test_distractors_are_embedded_one_by_one():
-    bank = PromptBank(Encoder(), TEMPLATES["scene"])
-    vocabulary = Vocabulary(("mug",), distractors=("sky", "tree"))
-    expected = bank.encode(Vocabulary(("sky", "tree")))
-    torch.testing.assert_close(bank.encode_distractors(vocabulary), expected)
-    assert bank.encode_distractors(Vocabulary(("mug",))).shape == (0, 5)

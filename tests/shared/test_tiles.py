@@ -22,7 +22,7 @@ RELEASED = TileSpec(scales=(2, 3, 5), mode="released", downscale=1, seed=4)
 class FakeClip:
     """Encodes an image as the mean colour of its four quarters."""
 
-    name, fingerprint, precision, d, image_size = "fake", "f00d", "float32", 12, 8
+    identity, d, image_size = {"model": "fake", "weights": "f00d"}, 12, 8
 
     def __init__(self):
         self.batches = []

@@ -1,0 +1,20 @@
+"""One small run that the tests of commands share."""
+
+import pytest
+from nerf_runs import HELD_OUT, Trained, half_size, train
+
+from ovs3d.worlds.tabletop import make_tabletop, render
+from ovs3d.worlds.write import Views, write_3dovs, write_nerfstudio
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Trained:
+    folder = tmp_path_factory.mktemp("train")
+    world = make_tabletop(5)
+    cameras = [half_size(camera) for camera in world.cameras()[::3]]
+    views = Views(world.classes, cameras, [render(world, camera) for camera in cameras], HELD_OUT)
+    write_nerfstudio(folder / "scene", views)
+    write_3dovs(folder / "llff", views)
+    every_ten = {"steps-per-save": 10, "save-only-latest-checkpoint": False, "steps-per-eval-image": 20}
+    run = train(folder / "scene", folder / "outputs", "first", **every_ten)
+    return Trained(folder / "scene", folder / "llff", run, world.classes)
