@@ -96,9 +96,7 @@ class BenchField:
         config = copy.deepcopy(all_methods["nerfacto"].pipeline.model)
         config.implementation = self.implementation
         data = ours.datamanager.train_dataset
-        with patch(
-            "nerfstudio.models.nerfacto.LearnedPerceptualImagePatchSimilarity"
-        ):  # it downloads weights
+        with patch("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity"):  # it downloads weights
             return config.setup(
                 scene_box=data.scene_box, num_train_data=len(data), metadata=data.metadata
             ).to(self.device)
