@@ -16,6 +16,7 @@ FAST = {
     "vis": "tensorboard",
     "pipeline.datamanager.tile-scales": "2 3",
     "pipeline.datamanager.train-num-rays-per-batch": 512,
+    "pipeline.geometry-fraction": 0.7,
     "pipeline.semantic-short-side": 24,
     "pipeline.semantic-rays-per-batch": 512,
     "pipeline.model.density-resolutions": "8 16 32",

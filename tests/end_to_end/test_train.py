@@ -144,7 +144,7 @@ def test_hash_grids_train_too(trained):
 
 
 def test_density_starts_where_the_photos_agree(trained):
-    state = checkpoint(trained.run, 9)["pipeline"]
+    state = checkpoint(trained.run, 10)["pipeline"]
     for name in ("proposal", "density"):
         finest = state[f"_model.{name}.grid.levels.2"]
         assert finest.max() > 3
