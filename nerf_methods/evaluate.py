@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 from torch import Tensor
@@ -26,6 +26,8 @@ class HeldOutView:
 
     path: Path
     photo: UInt8[Tensor, "h w 3"]
+    mask: Bool[Tensor, "h w 1"] | None
+    """False where the photo shows what is not of the scene."""
     rgb: Float[Tensor, "h w 3"]
     depth: Float[Tensor, "h w"]
     """z-depth in the scene's own unit (metres for worlds)."""
@@ -63,15 +65,17 @@ def held_out_views(pipeline: Ovs3dPipeline) -> Iterator[HeldOutView]:
         rays = camera.generate_rays(camera_indices=0, keep_shape=True)
         out = {name: value.cpu() for name, value in model.get_outputs_for_camera_ray_bundle(rays).items()}
         answers = model.similarity(out["features"].to(model.device))
+        data = dataset[index]
         yield HeldOutView(
             path=dataset.image_filenames[index],
             photo=read_image(dataset.image_filenames[index]),
+            mask=data.get("mask"),
             rgb=out["rgb"].clamp(0, 1),
             depth=(out["depth"] / rays.metadata["directions_norm"].cpu())[..., 0] / scale,
             true_depth=_read_depth(depth_file, dataset.metadata["depth_unit_scale_factor"])
             if depth_file
             else None,
-            truth=remap(dataset[index]["labels"], own, asked),
+            truth=remap(data["labels"], own, asked),
             answer=model.query.labels(answers).cpu(),
             relevancies=model.query.relevancies(answers).cpu(),
         )
@@ -90,7 +94,7 @@ def teacher_answer(pipeline: Ovs3dPipeline, photo: UInt8[Tensor, "h w 3"]) -> In
 
 def picture_metrics(view: HeldOutView) -> dict[str, float]:
     """PSNR in dB, SSIM, and the median relative error of depth where it is known."""
-    metrics = picture_quality(view.rgb, view.photo / 255)
+    metrics = picture_quality(view.rgb, view.photo / 255, view.mask)
     if view.true_depth is not None:
         known = view.true_depth > 0
         error = (view.depth - view.true_depth).abs()[known] / view.true_depth[known]

@@ -264,7 +264,7 @@ class Ovs3dModel(Model):
             images["segmentation"] = outputs["segmentation"]
         if "labels" in batch and self.query is not None:
             self._count(outputs["features"], batch["labels"], self.query)
-        return picture_quality(rgb, image), images
+        return picture_quality(rgb, image, batch.get("mask")), images
 
     def _count(self, features: Float[Tensor, "h w c"], truth: UInt8[Tensor, "h w"], query: Query) -> None:
         """Add a view to the pooled confusion of the evaluation that is under way."""

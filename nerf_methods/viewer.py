@@ -1,5 +1,6 @@
 """The controls of the viewer: a box for prompts and a slider for "no answer"."""
 
+import threading
 from collections.abc import Callable
 
 from nerfstudio.viewer.viewer_elements import ViewerElement, ViewerSlider, ViewerText
@@ -26,6 +27,7 @@ class QueryPanel(nn.Module):
     ) -> None:
         super().__init__()
         self._ask = ask
+        self._asking = threading.Lock()
         self.prompts = ViewerText(
             "Prompts",
             "; ".join(vocabulary.names) if vocabulary else "",
@@ -36,9 +38,10 @@ class QueryPanel(nn.Module):
         self.status = ViewerText("Status", "; ".join(notes), disabled=True)
 
     def _changed(self, element: ViewerElement) -> None:
-        try:
-            query = self._ask(self.prompts.value, self.threshold.value)
-        except InputError as error:
-            self.status.value = str(error)
-        else:
-            self.status.value = "; ".join(query.notes)
+        with self._asking:  # each change has a thread of its own: the last to come in asks what is typed by then
+            try:
+                query = self._ask(self.prompts.value, self.threshold.value)
+            except InputError as error:
+                self.status.value = str(error)
+            else:
+                self.status.value = "; ".join(query.notes)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -71,12 +72,13 @@ def boxes(browser: webdriver.Chrome) -> list[WebElement]:
 
 
 def box_with(browser: webdriver.Chrome, text: str) -> WebElement:
-    """The first text box that holds a text, as soon as there is one."""
+    """The first text box that holds a text, as soon as there is one; the page replaces boxes while it starts."""
 
     def find(driver: webdriver.Chrome) -> WebElement | None:
         return next((box for box in boxes(driver) if text in (box.get_attribute("value") or "")), None)
 
-    return WebDriverWait(browser, PATIENCE_S).until(find)
+    wait = WebDriverWait(browser, PATIENCE_S, ignored_exceptions=[StaleElementReferenceException])
+    return wait.until(find)
 
 
 def share_of_color(browser: webdriver.Chrome, color: tuple[int, int, int]) -> float:
