@@ -16,6 +16,8 @@ from torch import Tensor, nn
 CORNERS = torch.tensor([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 START_VOXELS = 64
 """Voxels per axis, at most, of the level at which a density grid starts."""
+START_RISE = 6.0
+"""How much higher the logarithm of density starts on a surface than in empty space."""
 
 
 class VoxelGrid(nn.Module):
@@ -152,11 +154,11 @@ class DensityGrid(nn.Module):
 
     @torch.no_grad()
     def start(self, evidence: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]) -> None:
-        """Raise the density from exp(shift) to exp(shift + 5) where there is evidence of a surface, 0..1 per point."""
+        """Raise the density from exp(shift) to exp(shift + 6) where there is evidence of a surface, 0..1 per point."""
         level = max((i for i, n in enumerate(self.grid.resolutions) if n <= START_VOXELS), default=0)
         axis = torch.linspace(-1, 1, self.grid.resolutions[level], device=self.grid.levels[level].device)
         x = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).view(-1, 3)
-        self.grid.levels[level].copy_(5 * evidence(x))
+        self.grid.levels[level].copy_(START_RISE * evidence(x))
 
 
 Volume = PlanesAndLines | HashVolume

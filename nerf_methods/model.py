@@ -49,10 +49,10 @@ class Ovs3dModelConfig(ModelConfig):
     """Unused: rays are clipped at near_plane and far_plane."""
     eval_num_rays_per_chunk: int = 16384
     """Rays that are rendered at once."""
-    near_plane: float = 0.2
-    """Where rays start, in distances from the cameras to what they look at."""
+    near_plane: float = 0.6
+    """Where rays start, in distances to the nearest things (the nearest twentieth of what is seen is left out)."""
     far_plane: float = 1000.0
-    """Where rays end, in the same unit."""
+    """Where rays end, in distances from the cameras to what they look at."""
     proposal_resolutions: tuple[int, ...] = (16, 32, 64)
     """Voxels per axis of the proposal's density grids."""
     density_resolutions: tuple[int, ...] = (16, 32, 64, 128)
@@ -134,9 +134,10 @@ class Ovs3dModel(Model):
         return HashVolume(*self.config.hash_grid, self.config.implementation)
 
     def _collide(self, rays: RayBundle) -> RayBundle:
-        unit = 2 * float(self.space.radius)
-        rays.nears = torch.full_like(rays.origins[..., :1], self.config.near_plane * unit)
-        rays.fars = torch.full_like(rays.origins[..., :1], self.config.far_plane * unit)
+        near = self.config.near_plane * float(self.space.nearest)
+        far = self.config.far_plane * 2 * float(self.space.radius)
+        rays.nears = torch.full_like(rays.origins[..., :1], near)
+        rays.fars = torch.full_like(rays.origins[..., :1], far)
         return rays
 
     def ask(self, vocabulary: Vocabulary, threshold: float | None = None) -> Query:

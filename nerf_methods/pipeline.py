@@ -13,10 +13,10 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from nerf_methods.consistency import photo_consistency
 from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
 from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
 from nerf_methods.semantics import SurfaceRays, surface_rays
+from nerf_methods.sweep import surface_evidence, sweep
 from ovs3d.errors import InputError, exit_on_input_error
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.miou import miou, pixel_accuracy
@@ -69,19 +69,26 @@ class Ovs3dPipeline(VanillaPipeline):
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
         return [
             *super().get_training_callbacks(attrs),
-            TrainingCallback(before, self.start_density, iters=(0,)),
+            TrainingCallback(before, self.start_geometry, iters=(0,)),
         ]
 
-    def start_density(self, step: int = 0) -> None:
-        """Start both densities from where the photos agree; a resumed run has its own."""
-        dataset = self.datamanager.train_dataset
+    def start_geometry(self, step: int = 0) -> None:
+        """Place the cube and start both densities where a plane sweep finds surfaces; a resumed run has its own."""
+        dataset, space = self.datamanager.train_dataset, self.model.space
         if (dataset.cameras.camera_type != CameraType.PERSPECTIVE.value).any():
             CONSOLE.print("not all cameras are perspective: density starts uniform, geometry may need longer")
             return
+        cameras = dataset.cameras.to(self.device)
+        maps = sweep(cameras, dataset, focus=2 * float(space.radius))
+        depths = torch.cat([one.depth.flatten() for one in maps])
+        points = torch.cat([one.points.flatten(0, 1) for one in maps])
+        known = depths.isfinite()
+        if not known.any():
+            return
+        space.place(points[known], depths[known])
 
         def evidence(x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-            photos = (dataset[view] for view in range(len(dataset)))
-            return photo_consistency(self.model.space.inverse(x), dataset.cameras, photos)
+            return surface_evidence(space.inverse(x), cameras, maps)
 
         self.model.proposal.start(evidence)
         self.model.density.start(evidence)

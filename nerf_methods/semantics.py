@@ -11,6 +11,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from tqdm import trange
 
+from nerf_methods.cameras import cell_centers
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
 
@@ -68,11 +69,8 @@ def _cells(cameras: Cameras, view: int, short_side: int) -> tuple[int, int]:
 def _trace(
     model: Ovs3dModel, cameras: Cameras, view: int, rows: int, cols: int
 ) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
-    row = (torch.arange(rows, device=cameras.device) + 0.5) * float(cameras.height[view]) / rows
-    col = (torch.arange(cols, device=cameras.device) + 0.5) * float(cameras.width[view]) / cols
-    coords = torch.cartesian_prod(row, col)
     parts = []
-    for chunk in coords.split(model.config.eval_num_rays_per_chunk):
+    for chunk in cell_centers(cameras, view, rows, cols).split(model.config.eval_num_rays_per_chunk):
         index = torch.full((len(chunk), 1), view, device=cameras.device)
         parts.append(model.surface(cameras.generate_rays(camera_indices=index, coords=chunk)))
     points, weights = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))

@@ -14,11 +14,25 @@ class SceneSpace(nn.Module):
 
     center: Tensor
     radius: Tensor
+    nearest: Tensor
+    """How far from a camera, along its axis, things begin: all but a twentieth of what is seen is farther."""
 
     def __init__(self, center: Float[Tensor, "3"], radius: float):
         super().__init__()
-        self.register_buffer("center", center.float())
+        self.register_buffer("center", center.float().clone())
         self.register_buffer("radius", torch.tensor(float(radius)))
+        self.register_buffer("nearest", self.radius * (2 / 3))  # a guess, until surfaces are known
+
+    def place(self, points: Float[Tensor, "n 3"], depths: Float[Tensor, " n"]) -> None:
+        """Move the cube to where surfaces are; what a field has learnt does not move with it.
+
+        Args:
+            points: on surfaces, in world units.
+            depths: how far before their cameras, along the axes.
+        """
+        self.center.copy_(points.median(dim=0).values)
+        self.radius.copy_(0.5 * depths.median())
+        self.nearest.copy_(depths.kthvalue(max(1, len(depths) // 20)).values)
 
     def forward(self, positions: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 3"]:
         x = (positions - self.center) / self.radius

@@ -89,7 +89,7 @@ class BenchField:
         config.datamanager.tile_scales = (1,)  # features are not part of this
         pipeline = config.setup(device=self.device)
         pipeline.set_iterations(1_000_000)
-        pipeline.start_density()
+        pipeline.start_geometry()
         return pipeline
 
     def _nerfacto(self, ours: Ovs3dPipeline) -> Model:

@@ -22,6 +22,22 @@ def make_space() -> SceneSpace:
     return SceneSpace(CENTER, RADIUS)
 
 
+def test_the_cube_moves_to_the_surfaces():
+    space = make_space()
+    points = CENTER + 5 + 0.1 * random(401, 3)
+    depths = torch.linspace(1, 3, 401)[torch.randperm(401)]
+    space.place(points, depths)
+    torch.testing.assert_close(space.center, CENTER + 5, rtol=0, atol=0.05)
+    assert float(space.radius) == pytest.approx(1.0)
+    assert float(space.nearest) == pytest.approx(1.1, abs=0.01)
+
+
+def test_one_known_depth_is_enough():
+    space = make_space()
+    space.place(CENTER[None], torch.tensor([4.0]))
+    assert float(space.nearest) == 4.0
+
+
 def test_the_inner_cube_is_only_scaled():
     inside = random(200, 3).clamp(-1, 1)
     torch.testing.assert_close(make_space()(CENTER + RADIUS * inside), inside / 2)

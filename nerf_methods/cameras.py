@@ -1,0 +1,52 @@
+"""What nerfstudio's cameras lack: rays of a coarse grid of cells, and projection into a photo."""
+
+import torch
+from jaxtyping import Bool, Float
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from torch import Tensor
+
+
+def cell_centers(cameras: Cameras, view: int, rows: int, columns: int) -> Float[Tensor, "n 2"]:
+    """The centres of a grid of cells over a photo, as (row, column) in pixels, row by row."""
+    row = (torch.arange(rows, device=cameras.device) + 0.5) * float(cameras.height[view]) / rows
+    column = (torch.arange(columns, device=cameras.device) + 0.5) * float(cameras.width[view]) / columns
+    return torch.cartesian_prod(row, column)
+
+
+def project(
+    points: Float[Tensor, "n 3"], cameras: Cameras, view: int
+) -> tuple[Float[Tensor, "n 2"], Bool[Tensor, " n"]]:
+    """Where points of the world lie in a photo, as (x, y) in -1..1, and whether they are in it.
+
+    The inverse of ``Cameras.generate_rays`` for perspective cameras, with OpenCV's distortion.
+
+    Raises:
+        ValueError: the camera is not perspective.
+    """
+    if int(cameras.camera_type[view]) != CameraType.PERSPECTIVE.value:
+        raise ValueError("only perspective cameras can be projected into")
+    pose = cameras.camera_to_worlds[view]
+    local = (points - pose[:, 3]) @ pose[:, :3]
+    ahead = -local[:, 2]
+    x, y = local[:, 0] / ahead, -local[:, 1] / ahead  # OpenCV's axes: y down
+    width, height = cameras.width[view], cameras.height[view]
+    if cameras.distortion_params is not None:
+        # far outside of the photo the polynomial may turn back into it
+        near = (x.abs() < width / cameras.fx[view]) & (y.abs() < height / cameras.fy[view])
+        ahead = torch.where(near, ahead, -1)
+        x, y = _distort(x, y, cameras.distortion_params[view])
+    u = 2 * (x * cameras.fx[view] + cameras.cx[view]) / width - 1
+    v = 2 * (y * cameras.fy[view] + cameras.cy[view]) / height - 1
+    return torch.stack([u, v], dim=1), (ahead > 0) & (u.abs() < 1) & (v.abs() < 1)
+
+
+def _distort(
+    x: Float[Tensor, " n"], y: Float[Tensor, " n"], params: Float[Tensor, "6"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    k1, k2, k3, k4, p1, p2 = params
+    r = x * x + y * y
+    radial = 1 + r * (k1 + r * (k2 + r * (k3 + r * k4)))
+    return (
+        x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x),
+        y * radial + 2 * p2 * x * y + p1 * (r + 2 * y * y),
+    )
