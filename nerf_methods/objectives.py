@@ -1,5 +1,13 @@
-"""What is learnt about meaning: losses on rendered features."""
+"""What is learnt about meaning: losses on rendered features (3D-OVS, Liu et al. 2023, section 3).
 
+Where the paper and its released code differ, both are here: the code's values are what its hyper-parameters were
+tuned with.
+"""
+
+import math
+from typing import Any, Literal
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -15,3 +23,90 @@ def clip_distillation(
     """
     target = (selection[..., None] * teacher).sum(1)
     return -F.cosine_similarity(rendered, target, dim=-1).mean()
+
+
+def relevancy_distribution_alignment(
+    logits: Float[Tensor, "r k"], relevancy: Float[Tensor, "r s k"], selection: Float[Tensor, "r s"]
+) -> Float[Tensor, ""]:
+    """RDA: mean Jensen-Shannon divergence, in nats, of class probabilities and the teacher's, mixed over scales.
+
+    Gradients flow into ``logits`` and ``selection``. In 0..log 2.
+
+    Args:
+        logits: products of rendered features and texts. The released code leaves the features at their length, which
+            then acts as an inverse temperature; the paper takes cosines.
+        relevancy: of each scale, in 0..1, as `ovs3d.query.minmax_relevancy` gives them.
+        selection: weights of the scales, which sum to 1.
+    """
+    ours = logits.log_softmax(-1)
+    theirs = (selection[..., None] * relevancy).sum(1).log_softmax(-1)
+    mixture = torch.logaddexp(ours, theirs) - math.log(2)
+    divergence = ours.exp() * (ours - mixture) + theirs.exp() * (theirs - mixture)
+    return 0.5 * divergence.sum(-1).mean()
+
+
+@torch.no_grad()
+def pair_weights(
+    tokens: Float[Tensor, "n p c"], shift: float, positive: float, negative: float, rebalance: bool = True
+) -> Float[Tensor, "n p p"]:
+    """What the pixel pairs of each patch weigh in FDA: their excess over ``shift`` in cosine of DINO features.
+
+    3D-OVS, eq. 8: pairs above the shift pull together, those below push apart; each kind is divided by its own number
+    of pairs in the batch (the re-balance), a kind without pairs weighs nothing.
+
+    Args:
+        tokens: DINO features of the pixels of ``n`` patches, of any length.
+        shift: cosine at which a pair is neutral, b in the paper.
+        positive, negative: weights of the two kinds.
+        rebalance: false divides both kinds by the number of all pairs.
+    """
+    unit = F.normalize(tokens, dim=-1)
+    excess = unit @ unit.transpose(1, 2) - shift
+    pull, push = excess.clamp(min=0), excess.clamp(max=0)
+    if rebalance:
+        counts = pull.count_nonzero().clamp(min=1), push.count_nonzero().clamp(min=1)
+    else:
+        counts = excess.numel(), excess.numel()
+    return pull * (positive / counts[0]) + push * (negative / counts[1])
+
+
+def feature_distribution_alignment(
+    logits: Float[Tensor, "n p k"], weights: Float[Tensor, "n p p"], divergence: Literal["kl", "js"] = "kl"
+) -> Float[Tensor, ""]:
+    """FDA: sum over pixel pairs of a weight times the divergence of their class probabilities, in nats.
+
+    No pair of pixels ever holds a vector over classes.
+
+    Args:
+        logits: of the pixels of ``n`` patches, temperature applied.
+        weights: symmetric, from `pair_weights`.
+        divergence: ``kl`` is what the released code computes under the name of JS: its mixture is taken of a
+            distribution with itself. ``js`` is the paper's.
+    """
+    log_p = logits.log_softmax(-1)
+    p = log_p.exp()
+    # sum_ij w_ij sum_c p_ic log p_ic
+    own = (weights.sum(-1) * (p * log_p).sum(-1)).sum()
+    if divergence == "kl":
+        return own - (p * (weights @ log_p)).sum()
+    return own - _MixedEntropy.apply(p, weights)
+
+
+class _MixedEntropy(torch.autograd.Function):
+    """sum_ij w_ij sum_c m log m with m = (p_ic + p_jc) / 2 for symmetric w; the gradient is found on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Float[Tensor, "n p k"], weights: Float[Tensor, "n p p"]) -> Float[Tensor, ""]:
+        total, gradient = p.new_zeros(()), torch.empty_like(p)
+        for c in range(p.shape[-1]):
+            mixture = (p[:, :, None, c] + p[:, None, :, c]) / 2
+            log = mixture.clamp(min=torch.finfo(p.dtype).tiny).log()
+            total += (weights * mixture * log).sum()
+            gradient[:, :, c] = (weights * (log + 1)).sum(-1)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Float[Tensor, ""]) -> tuple[Float[Tensor, "n p k"], None]:
+        (gradient,) = ctx.saved_tensors
+        return grads[0] * gradient, None

@@ -1,10 +1,17 @@
-"""The CLIP loss has the value and the gradients of the published code."""
+"""The losses have the values and the gradients of the published code, and stay finite where it does not."""
+
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from nerf_methods.objectives import clip_distillation
+from nerf_methods.objectives import (
+    clip_distillation,
+    feature_distribution_alignment,
+    pair_weights,
+    relevancy_distribution_alignment,
+)
 
 
 def leaf(values) -> torch.Tensor:
@@ -43,3 +50,120 @@ def test_a_ray_without_a_feature_gives_a_finite_gradient():
     clip_distillation(rendered, teacher, torch.full((2, 3), 1 / 3)).backward()
     assert rendered.grad is not None
     assert rendered.grad.isfinite().all()
+
+
+TEXT = F.normalize(torch.tensor([[1.0, 0], [0, 1], [1, 1]], dtype=torch.float64), dim=1)
+RELEVANCY = [
+    [[0.9, 0.1, 0.5], [0.2, 0.4, 1.0], [0.0, 0.3, 0.6]],
+    [[0.1, 1.0, 0.4], [0.3, 0.7, 0.2], [0.5, 0.5, 0.5]],
+]
+
+
+def test_rda_is_the_published_one():
+    """Golden numbers: 3D-OVS's own functions, run in float64 on this input."""
+    rendered = leaf([[1.0, 0.5], [-0.2, 2.0]])
+    selection = leaf([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    loss = relevancy_distribution_alignment(rendered @ TEXT.T, leaf(RELEVANCY).detach(), selection)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.02685510910845529, abs=1e-14)
+    by_rendered = [[0.003888817825, -0.004055361354], [-0.022005384262, 0.019668354152]]
+    by_selection = [
+        [-0.003218139754, 0.000964123948, 0.001309395342],
+        [-0.028129116553, -0.011930258741, 0],
+    ]
+    torch.testing.assert_close(rendered.grad, leaf(by_rendered).detach(), rtol=0, atol=1e-11)
+    torch.testing.assert_close(selection.grad, leaf(by_selection).detach(), rtol=0, atol=1e-11)
+
+
+TOKENS = torch.tensor([[[1.0, 0], [1, 0.1], [0, 1], [0.6, 0.8]]], dtype=torch.float64)
+LOGITS = [[[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.5, 0.5, 0]]]
+PULL = [
+    [0.026940017584, -0.024093502974, -0.002846514610],
+    [-0.024093502974, 0.026940017584, -0.002846514610],
+    [-0.004435810481, -0.004435810481, 0.008871620962],
+    [0.003820272723, 0.003820272723, -0.007640545446],
+]
+PUSH = [
+    [-0.068612655212, 0.010707001225, 0.057905653987],
+    [0.006717677995, -0.055929165546, 0.049211487551],
+    [0.062957397017, 0.055791675439, -0.118749072456],
+    [0.003741444024, -0.003421364067, -0.000320079957],
+]
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "value", "gradient"),
+    [(1.0, 0.0, 0.033300447825447194, PULL), (0.0, 1.0, -0.12121029124627991, PUSH)],
+)
+def test_fda_is_the_published_one(positive, negative, value, gradient):
+    """Golden numbers: 3D-OVS's own functions, run in float64 on this input."""
+    logits = leaf(LOGITS)
+    loss = feature_distribution_alignment(logits, pair_weights(TOKENS, 0.7, positive, negative))
+    loss.backward()
+    assert loss.item() == pytest.approx(value, abs=1e-14)
+    torch.testing.assert_close(logits.grad, leaf([gradient]).detach(), rtol=0, atol=1e-11)
+
+
+def pairwise(logits, tokens, shift, positive, negative, divergence):
+    """The formula, pair by pair."""
+    p = logits.softmax(-1)
+    pull, push, pulls, pushes = 0.0, 0.0, 0, 0
+    for n in range(len(p)):
+        for i in range(p.shape[1]):
+            for j in range(p.shape[1]):
+                k = F.cosine_similarity(tokens[n, i], tokens[n, j], dim=0) - shift
+                if divergence == "kl":
+                    d = (p[n, i] * (p[n, i] / p[n, j]).log()).sum()
+                else:
+                    m = (p[n, i] + p[n, j]) / 2
+                    d = sum((q * (q / m).log()).sum() for q in (p[n, i], p[n, j])) / 2
+                pull, pulls = (pull + k * d, pulls + 1) if k > 0 else (pull, pulls)
+                push, pushes = (push + k * d, pushes + 1) if k < 0 else (push, pushes)
+    return positive * pull / pulls + negative * push / pushes
+
+
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+def test_fda_equals_the_formula_pair_by_pair(divergence):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64).mul_(2).requires_grad_()
+    tokens = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64) + 0.5
+    expected = pairwise(logits, tokens, 0.3, 2.0, 0.5, divergence)
+    (by_formula,) = torch.autograd.grad(expected, logits)
+    loss = feature_distribution_alignment(logits, pair_weights(tokens, 0.3, 2.0, 0.5), divergence)
+    (by_ours,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(by_ours, by_formula)
+    assert torch.autograd.gradcheck(
+        lambda z: feature_distribution_alignment(z, pair_weights(tokens, 0.3, 2.0, 0.5), divergence),
+        (logits,),
+    )
+
+
+def test_without_rebalance_the_rarer_kind_of_pair_weighs_less():
+    balanced, plain = (pair_weights(TOKENS, 0.65, 1.0, 1.0, rebalance) for rebalance in (True, False))
+    assert int((balanced < 0).sum()) == 6
+    torch.testing.assert_close(plain.clamp(max=0), balanced.clamp(max=0) * 6 / 16)
+    torch.testing.assert_close(plain.clamp(min=0), balanced.clamp(min=0) * 10 / 16)
+
+
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("tokens", [torch.ones(1, 4, 2), torch.eye(4)[None], torch.zeros(1, 4, 2)])
+def test_fda_is_finite_without_pairs_of_a_kind_and_with_one_class(divergence, classes, tokens):
+    logits = (50 * torch.randn(1, 4, classes, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    loss = feature_distribution_alignment(logits, pair_weights(tokens, 0.7, 200.0, 0.2), divergence)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_rda_is_bounded_and_finite_with_one_class():
+    extreme = torch.tensor([[1e4, -1e4]], requires_grad=True)
+    loss = relevancy_distribution_alignment(extreme, torch.tensor([[[0.0, 1e4]]]), torch.ones(1, 1))
+    assert loss.item() == pytest.approx(math.log(2))
+    loss.backward()
+    assert extreme.grad is not None
+    assert extreme.grad.isfinite().all()
+    one = relevancy_distribution_alignment(torch.randn(5, 1), torch.rand(5, 2, 1), torch.full((5, 2), 0.5))
+    assert one.item() == 0
