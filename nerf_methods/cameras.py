@@ -6,11 +6,13 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 
-def cell_centers(cameras: Cameras, view: int, rows: int, columns: int) -> Float[Tensor, "n 2"]:
-    """The centres of a grid of cells over a photo, as (row, column) in pixels, row by row."""
-    row = (torch.arange(rows, device=cameras.device) + 0.5) * float(cameras.height[view]) / rows
-    column = (torch.arange(columns, device=cameras.device) + 0.5) * float(cameras.width[view]) / columns
-    return torch.cartesian_prod(row, column)
+def cell_centers(rows: int, columns: int, cell: tuple[float, float]) -> Float[Tensor, "n 2"]:
+    """The centres of a grid of cells from the corner of a photo on, as (row, column) in pixels, row by row.
+
+    Args:
+        cell: height and width of a cell, in pixels.
+    """
+    return torch.cartesian_prod((torch.arange(rows) + 0.5) * cell[0], (torch.arange(columns) + 0.5) * cell[1])
 
 
 def project(

@@ -18,11 +18,12 @@ from nerf_methods.labels import read_labels
 from nerf_methods.space import focus_of
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
+from ovs3d.foundation.dino import load_dino
+from ovs3d.foundation.maps import scene_dino, size_at_most
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
+from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS, MINI
 from ovs3d.scene import SceneSettings, read_settings
-
-DEFAULT_WEIGHTS = "ViT-B-16/openai"
 
 
 @dataclass
@@ -47,6 +48,11 @@ class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
     """clean: regular tiles of the full image. released: as the code that 3D-OVS published."""
     tile_batch: int = 256
     """Tiles per call of CLIP."""
+    dino_weights: str | None = None
+    """DINO weights: mini, <architecture>/<tag>, <architecture>/<path>. Default: mini with a mini CLIP, else
+    vit_base_patch8_224_dino/facebook."""
+    dino_short_side: int = 480
+    """DINO looks at photos made smaller until their shorter side has as many pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,16 @@ class SceneContext:
     """Half the median distance to it."""
     scales: int
     """Number of tile scales."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenGrid:
+    """DINO's features of a view, one per patch."""
+
+    tokens: Float[Tensor, "h w c"]
+    """float16."""
+    cell: tuple[float, float]
+    """Height and width of a patch in pixels of the view."""
 
 
 class LabelledDataset(InputDataset):
@@ -88,9 +104,10 @@ class Ovs3dDataManager(VanillaDataManager):
         super().__init__(config, *args, **kwargs)
         settings = self.settings
         center, radius = focus_of(self.train_dataset.cameras.camera_to_worlds)
+        self.weights = config.weights or settings.weights or CLIP_WEIGHTS
         self.context = SceneContext(
             settings=settings,
-            clip=load_clip(config.weights or settings.weights or DEFAULT_WEIGHTS, device=str(self.device)),
+            clip=load_clip(self.weights, device=str(self.device)),
             center=center,
             radius=radius,
             scales=len(config.tile_scales),
@@ -120,10 +137,35 @@ class Ovs3dDataManager(VanillaDataManager):
         Raises:
             InputError: the store cannot be written.
         """
-        store = FeatureStore(self.config.feature_dir or self.scene / ".ovs3d")
         spec = TileSpec(scales=self.config.tile_scales, mode=self.config.tile_mode)
         images = self.train_dataparser_outputs.image_filenames
-        return scene_tiles(self.context.clip, images, spec, store, self.config.tile_batch)
+        return scene_tiles(self.context.clip, images, spec, self._store, self.config.tile_batch)
+
+    @cached_property
+    def dino_tokens(self) -> list[TokenGrid]:
+        """What DINO sees in the training views, from the store or computed now.
+
+        Raises:
+            InputError: the weights cannot be had, or the store cannot be written.
+        """
+        config, cameras = self.config, self.train_dataset.cameras
+        try:
+            dino = load_dino(
+                config.dino_weights or (MINI if self.weights == MINI else DINO_WEIGHTS), self.device
+            )
+        except InputError as error:
+            raise InputError(f"{error}; or do without DINO: --pipeline.model.losses.preset clip") from error
+        images, grids = self.train_dataparser_outputs.image_filenames, []
+        for view, tokens in enumerate(scene_dino(dino, images, self._store, config.dino_short_side)):
+            height, width = float(cameras.height[view]), float(cameras.width[view])
+            scale = config.camera_res_scale_factor
+            rows, columns = size_at_most(round(height / scale), round(width / scale), config.dino_short_side)
+            grids.append(TokenGrid(tokens, (height / rows * dino.patch, width / columns * dino.patch)))
+        return grids
+
+    @property
+    def _store(self) -> FeatureStore:
+        return FeatureStore(self.config.feature_dir or self.scene / ".ovs3d")
 
     @torch.no_grad()
     def teacher(self, view: int, rows: int, cols: int) -> Float[Tensor, "n s d"]:

@@ -27,7 +27,7 @@ from nerf_methods.field import (
     Volume,
 )
 from nerf_methods.labels import remap
-from nerf_methods.objectives import clip_distillation
+from nerf_methods.losses import LossConfig
 from nerf_methods.quality import picture_quality
 from nerf_methods.query import Query, ask
 from nerf_methods.rendering import composite, heaviest, visible
@@ -83,6 +83,8 @@ class Ovs3dModelConfig(ModelConfig):
     """Weight of the distortion loss (Mip-NeRF 360)."""
     total_variation_mult: float = 1e-3
     """Weight of the density's total variation."""
+    losses: LossConfig = field(default_factory=LossConfig)
+    """What features are learnt by."""
     negatives: tuple[str, ...] | None = None
     """What prompts are compared with for relevancy. Default: what the scene's ovs3d.yaml names, else LERF's four."""
     template: str = "none"
@@ -101,6 +103,7 @@ class Ovs3dModel(Model):
         config = self.config
         context: SceneContext = self.kwargs["metadata"]["context"]
         self.context = context
+        self.losses = config.losses.resolve()
         self.space = SceneSpace(context.center, context.radius)
         self.proposal = DensityGrid(config.proposal_resolutions)
         detail = self._make_hash() if config.volumes == "hash" else None
@@ -238,21 +241,11 @@ class Ovs3dModel(Model):
         positions = sampled.samples.frustums.get_positions()
         return self.space(positions.gather(1, index[..., None].expand(-1, -1, 3))), weights
 
-    def semantic_losses(
-        self,
-        x: Float[Tensor, "r k 3"],
-        weights: Float[Tensor, "r k"],
-        teacher: Float[Tensor, "r s d"],
-    ) -> dict[str, Tensor]:
-        """Losses of the second phase, on points of frozen geometry."""
-        rays, count = weights.shape
-        ray = torch.arange(rays, device=x.device).repeat_interleave(count)
-        points, shown = x.flatten(0, 1), weights.flatten()
-        code = composite(self.feature(points), shown, ray, rays)
-        rendered = self.feature.decode(code, weights.sum(1, keepdim=True))
-        values = composite(self.selection(points), shown, ray, rays)
-        chosen = (values / self.config.selection_temperature).softmax(-1)
-        return {"clip_loss": clip_distillation(rendered, teacher, chosen)}
+    def class_texts(self) -> Float[Tensor, "c d"]:
+        """Embeddings of the prompts that the weights know and of the distractors: what a point can be."""
+        if self.query is None:
+            return torch.empty(0, self.context.clip.d, device=self.device)
+        return self.query.text[: len(self.query.known) + self.query.distractors].float().to(self.device)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
 from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
-from nerf_methods.semantics import SurfaceRays, surface_rays
+from nerf_methods.semantics import (
+    PatchRays,
+    SurfaceRays,
+    patch_losses,
+    patch_rays,
+    semantic_losses,
+    surface_rays,
+)
 from nerf_methods.sweep import surface_evidence, sweep
 from ovs3d.errors import InputError, exit_on_input_error
 from ovs3d.eval.confusion import Confusion
@@ -40,6 +47,10 @@ class Ovs3dPipelineConfig(VanillaPipelineConfig):
     """Rays per iteration of the second phase."""
     semantic_short_side: int = 80
     """Cells along the shorter side of a photo, at whose centres features are learnt."""
+    patches_per_batch: int = 8
+    """Patches per iteration that features are aligned on."""
+    patch_side: int = 32
+    """Rays along the side of a patch, one for each of DINO's."""
 
 
 class Ovs3dPipeline(VanillaPipeline):
@@ -58,12 +69,25 @@ class Ovs3dPipeline(VanillaPipeline):
             super().__init__(config, device, test_mode=test_mode, **kwargs)  # type: ignore[arg-type]
             if test_mode == "val":
                 _ = self.datamanager.tiles
+                _ = self.datamanager.dino_tokens if self.aligns_features else None
         self.geometry_steps = 0
+        self.alignment_step = 0
         self._surface: SurfaceRays | None = None
+        self._patches: PatchRays | None = None
 
     def set_iterations(self, total: int) -> None:
         """Fix the schedule for a run of ``total`` iterations."""
         self.geometry_steps = round(self.config.geometry_fraction * total)
+        self.alignment_step = total
+        if self.aligns_features:
+            share = self.model.losses.fda_start
+            self.alignment_step = self.geometry_steps + round(share * (total - self.geometry_steps))
+
+    @property
+    def aligns_features(self) -> bool:
+        """Whether FDA has weights, and at least two classes to tell apart."""
+        losses = self.model.losses
+        return (losses.fda_pull > 0 or losses.fda_push > 0) and len(self.model.class_texts()) > 1
 
     def get_training_callbacks(self, attrs: TrainingCallbackAttributes) -> list[TrainingCallback]:
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
@@ -100,8 +124,14 @@ class Ovs3dPipeline(VanillaPipeline):
         if self._surface is None:
             self._surface = surface_rays(self.model, self.datamanager, self.config.semantic_short_side)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
-        losses = self.model.semantic_losses(batch.points, batch.weights, batch.teacher)
-        return {}, losses, {"teacher_cosine": -losses["clip_loss"].detach()}
+        losses = semantic_losses(self.model, batch)
+        cosine = -losses["clip_loss"].detach()
+        if step >= self.alignment_step:
+            if self._patches is None:
+                self._patches = patch_rays(self.model, self.datamanager)
+            patches = self._patches.sample(self.config.patches_per_batch, self.config.patch_side, self.device)
+            losses |= patch_losses(self.model, patches)
+        return {}, losses, {"teacher_cosine": cosine}
 
     def _anneal(self, step: int) -> None:
         """Mip-NeRF 360, eq. 18: the exponent of the proposal's weights goes to 1."""

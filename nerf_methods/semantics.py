@@ -1,19 +1,30 @@
-"""The second phase's training data: where each ray ends, and what CLIP sees there.
+"""The second phase: where each ray ends, what CLIP sees there, which pixels DINO thinks alike, and the losses.
 
 The geometry is frozen by then, so the few points of a ray that carry weight are found once and not every iteration.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
-from tqdm import trange
+from tqdm import tqdm, trange
 
 from nerf_methods.cameras import cell_centers
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
+from nerf_methods.objectives import (
+    clip_distillation,
+    feature_distribution_alignment,
+    pair_weights,
+    relevancy_distribution_alignment,
+)
+from nerf_methods.rendering import composite
+from ovs3d.query import minmax_relevancy
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +36,8 @@ class SurfaceBatch:
     weights: Float[Tensor, "r k"]
     teacher: Float[Tensor, "r s d"]
     """Unit features of each scale."""
+    relevancy: Float[Tensor, "r s c"]
+    """Of each scale and class, stretched to 0..1 over each view; no class if nothing is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,29 +48,137 @@ class SurfaceRays:
     weights: Float[Tensor, "n k"]
     teacher: Float[Tensor, "n s d"]
     """float16, on the CPU."""
+    relevancy: Float[Tensor, "n s c"]
+    """float16, on the CPU."""
 
     def sample(self, count: int, device: torch.device) -> SurfaceBatch:
         """A random batch, with replacement."""
         chosen = torch.randint(len(self.weights), (count,))
-        points, weights, teacher = (t[chosen].to(device) for t in (self.points, self.weights, self.teacher))
-        return SurfaceBatch(points, weights, teacher.float())
+        parts = (self.points, self.weights, self.teacher, self.relevancy)
+        return SurfaceBatch(*(part[chosen].to(device).float() for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class PatchBatch:
+    """Patches of neighbouring pixels."""
+
+    points: Float[Tensor, "n p k 3"]
+    weights: Float[Tensor, "n p k"]
+    tokens: Float[Tensor, "n p c"]
+    """DINO's."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchRays:
+    """The rays of the training views through the centres of DINO's patches, a grid per view."""
+
+    points: list[Float[Tensor, "_h _w k 3"]]
+    weights: list[Float[Tensor, "_h _w k"]]
+    tokens: list[Float[Tensor, "_h _w c"]]
+    """float16, on the CPU."""
+
+    def sample(self, count: int, side: int, device: torch.device) -> PatchBatch:
+        """Random squares of ``side`` x ``side`` rays, smaller where a view has fewer."""
+        height = min(side, min(len(one) for one in self.weights))
+        width = min(side, min(one.shape[1] for one in self.weights))
+        places = []
+        for view in torch.randint(len(self.weights), (count,)).tolist():
+            rows, columns = self.weights[view].shape[:2]
+            top = int(torch.randint(rows - height + 1, ()))
+            left = int(torch.randint(columns - width + 1, ()))
+            places.append((view, slice(top, top + height), slice(left, left + width)))
+        return PatchBatch(
+            *(
+                torch.stack([part[view][rows, columns].flatten(0, 1) for view, rows, columns in places])
+                .to(device)
+                .float()
+                for part in (self.points, self.weights, self.tokens)
+            )
+        )
 
 
 @torch.no_grad()
 def surface_rays(model: Ovs3dModel, data: Ovs3dDataManager, short_side: int) -> SurfaceRays:
     """Trace the training views at ``short_side`` cells along their shorter side."""
-    was_training = model.training
-    model.eval()  # no jitter: the same points each time
-    cameras = data.train_dataset.cameras.to(model.device)
+    text = model.class_texts().cpu()
     views = []
-    for view in trange(len(data.train_dataset), desc="Surface of the training views", unit="view"):
-        rows, cols = _cells(cameras, view, short_side)
-        seen = data.teacher(view, rows, cols)
-        known = seen.isfinite().flatten(1).all(1)  # released tiles may leave a pixel at the edge uncovered
-        points, weights = _trace(model, cameras, view, rows, cols)
-        views.append((points[known], weights[known], seen[known].half()))
-    model.train(was_training)
+    with _evaluating(model):
+        cameras = data.train_dataset.cameras.to(model.device)
+        for view in trange(len(data.train_dataset), desc="Surface of the training views", unit="view"):
+            rows, columns = _cells(cameras, view, short_side)
+            seen = data.teacher(view, rows, columns)
+            known = (
+                seen.isfinite().flatten(1).all(1)
+            )  # released tiles may leave a pixel at the edge uncovered
+            height, width = float(cameras.height[view]), float(cameras.width[view])
+            coords = cell_centers(rows, columns, (height / rows, width / columns))
+            points, weights = _trace(model, cameras, view, coords)
+            relevancy = minmax_relevancy((seen[known] @ text.T).transpose(0, 1)).transpose(0, 1)
+            views.append((points[known], weights[known], seen[known].half(), relevancy.half()))
     return SurfaceRays(*(torch.cat(parts) for parts in zip(*views, strict=True)))
+
+
+@torch.no_grad()
+def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
+    """Trace the training views through the centres of DINO's patches."""
+    views = []
+    with _evaluating(model):
+        cameras = data.train_dataset.cameras.to(model.device)
+        grids = tqdm(data.dino_tokens, desc="Patches of the training views", unit="view")
+        for view, grid in enumerate(grids):
+            size = rows, columns = grid.tokens.shape[:2]
+            coords = cell_centers(rows, columns, grid.cell)
+            points, weights = _trace(model, cameras, view, coords)
+            views.append((points.unflatten(0, size), weights.unflatten(0, size), grid.tokens))
+    return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
+
+
+def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[Tensor, ""]]:
+    """CLIP distillation and RDA."""
+    losses = model.losses
+    code, opacity, ray = _render_code(model, batch.points, batch.weights)
+    rendered = model.feature.decode(code, opacity)
+    values = composite(
+        model.selection(batch.points.flatten(0, 1)), batch.weights.flatten(), ray, len(batch.points)
+    )
+    chosen = (values / model.config.selection_temperature).softmax(-1)
+    found = {"clip_loss": clip_distillation(rendered, batch.teacher, chosen)}
+    if losses.rda and batch.relevancy.shape[-1]:
+        features = F.normalize(rendered, dim=-1) if losses.rda_cosine else rendered
+        logits = features @ model.class_texts().T
+        found["rda_loss"] = losses.rda * relevancy_distribution_alignment(logits, batch.relevancy, chosen)
+    return found
+
+
+def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor, ""]]:
+    """FDA."""
+    losses = model.losses
+    code, opacity, _ = _render_code(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
+    cosine = model.feature.similarity(code, opacity, model.class_texts())
+    logits = (cosine / losses.fda_temperature).unflatten(0, batch.weights.shape[:2])
+    pairs = pair_weights(
+        batch.tokens, losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance
+    )
+    return {"fda_loss": feature_distribution_alignment(logits, pairs, losses.fda_divergence)}
+
+
+def _render_code(
+    model: Ovs3dModel, x: Float[Tensor, "r k 3"], weights: Float[Tensor, "r k"]
+) -> tuple[Float[Tensor, "r c"], Float[Tensor, "r 1"], Int[Tensor, " n"]]:
+    """Code and opacity of rays, and the ray of each of their points."""
+    rays, count = weights.shape
+    ray = torch.arange(rays, device=x.device).repeat_interleave(count)
+    code = composite(model.feature(x.flatten(0, 1)), weights.flatten(), ray, rays)
+    return code, weights.sum(1, keepdim=True), ray
+
+
+@contextmanager
+def _evaluating(model: Ovs3dModel) -> Iterator[None]:
+    """Without jitter: the same points each time."""
+    was_training = model.training
+    model.eval()
+    yield
+    model.train(was_training)
 
 
 def _cells(cameras: Cameras, view: int, short_side: int) -> tuple[int, int]:
@@ -67,10 +188,10 @@ def _cells(cameras: Cameras, view: int, short_side: int) -> tuple[int, int]:
 
 
 def _trace(
-    model: Ovs3dModel, cameras: Cameras, view: int, rows: int, cols: int
+    model: Ovs3dModel, cameras: Cameras, view: int, coords: Float[Tensor, "n 2"]
 ) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
     parts = []
-    for chunk in cell_centers(cameras, view, rows, cols).split(model.config.eval_num_rays_per_chunk):
+    for chunk in coords.to(cameras.device).split(model.config.eval_num_rays_per_chunk):
         index = torch.full((len(chunk), 1), view, device=cameras.device)
         parts.append(model.surface(cameras.generate_rays(camera_indices=index, coords=chunk)))
     points, weights = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))

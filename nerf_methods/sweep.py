@@ -123,7 +123,7 @@ def _grid_rays(photo: Photo) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]
     height, width = int(photo.cameras.height[photo.view]), int(photo.cameras.width[photo.view])
     rows = max(2, round((CELLS * height / width) ** 0.5))
     columns = max(2, round(CELLS / rows))
-    coords = cell_centers(photo.cameras, photo.view, rows, columns)
+    coords = cell_centers(rows, columns, (height / rows, width / columns)).to(photo.cameras.device)
     index = torch.full((len(coords), 1), photo.view, device=coords.device)
     rays = photo.cameras.generate_rays(camera_indices=index, coords=coords)
     return rays.origins, rays.directions * rays.metadata["directions_norm"], (rows, columns)

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ovs3d.errors import InputError
+from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS, MINI
 
 if TYPE_CHECKING:
     from ovs3d.foundation.clip import Clip
     from ovs3d.foundation.dino import Dino
     from ovs3d.foundation.store import FeatureStore
-
-CLIP_WEIGHTS = "ViT-B-16/openai"
-DINO_WEIGHTS = "vit_base_patch8_224_dino/facebook"
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Features:
 
     def _default_weights(self, of_scene: str | None) -> str:
         if self.kind == "dino":
-            return "mini" if of_scene == "mini" else DINO_WEIGHTS
+            return MINI if of_scene == MINI else DINO_WEIGHTS
         return of_scene or CLIP_WEIGHTS
 
     def _load(self, weights: str) -> Clip | Dino:

@@ -60,11 +60,15 @@ def _scene_maps(
         yield store.get_or_compute(kind, path.read_bytes(), identity, compute)["features"]
 
 
+def size_at_most(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """The size at which an image is looked at: as it is, or with the shorter side at ``short_side`` pixels."""
+    factor = min(1.0, short_side / min(height, width))
+    return round(height * factor), round(width * factor)
+
+
 def _read_at_most(path: Path, short_side: int) -> Float[Tensor, "3 h w"]:
     image = read_image(path)
-    height, width = image.shape[:2]
-    factor = min(1.0, short_side / min(height, width))
-    rows, cols = round(height * factor), round(width * factor)
+    rows, cols = size_at_most(image.shape[0], image.shape[1], short_side)
     if min(rows, cols) < _LARGEST_PATCH:
         raise InputError(f"{path}: {cols}x{rows} pixels; expected at least {_LARGEST_PATCH}x{_LARGEST_PATCH}")
     return resize(image, rows, cols).permute(2, 0, 1) / 255

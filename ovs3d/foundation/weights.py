@@ -14,6 +14,8 @@ from ovs3d.foundation.fetch import fetch, sha256_of, verify
 from ovs3d.foundation.published import Published, find_published
 
 MINI = "mini"
+CLIP_WEIGHTS = "ViT-B-16/openai"
+DINO_WEIGHTS = "vit_base_patch8_224_dino/facebook"
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 _FORMS = (
     "mini, <architecture>/<published tag>, <architecture>/<path> or <architecture>/<https URL>#sha256=<hex>"

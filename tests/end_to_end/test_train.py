@@ -48,6 +48,14 @@ def test_a_checkpoint_needs_no_unpickling_and_holds_no_clip(trained):
     assert not [key for key in content["pipeline"] if "clip" in key]
 
 
+def test_the_losses_of_3dovs_train_with_dino_and_change_the_features(trained, tmp_path):
+    run = train(trained.scene, tmp_path, "aligned", **{"pipeline.model.losses.preset": "released"})
+    assert len(list((trained.scene / ".ovs3d").glob("dino-*.safetensors"))) == 8
+    first, aligned = (checkpoint(each, ITERATIONS - 1)["pipeline"] for each in (trained.run, run))
+    assert not torch.equal(first["_model.feature.decoder.weight"], aligned["_model.feature.decoder.weight"])
+    assert all(value.isfinite().all() for value in aligned.values())
+
+
 def test_ns_eval_writes_pictures_and_answers_quality(evaluation):
     assert evaluation["psnr"] > 10
     assert 0 < evaluation["ssim"] < 1
@@ -143,7 +151,7 @@ def test_hash_grids_train_too(trained):
     assert checkpoints(run) == [2]
 
 
-def test_density_starts_where_the_photos_agree(trained):
+def test_density_starts_on_surfaces(trained):
     state = checkpoint(trained.run, 10)["pipeline"]
     for name in ("proposal", "density"):
         finest = state[f"_model.{name}.grid.levels.2"]

@@ -93,7 +93,7 @@ def test_what_is_behind_or_beside_a_camera_is_not_in_its_photo(distortion):
 
 def test_rays_of_cells_go_through_their_centres():
     cameras = ring_of_cameras(distortion=DISTORTION)
-    coords = cell_centers(cameras, 3, 4, 6)
+    coords = cell_centers(4, 6, (HEIGHT / 4, WIDTH / 6))
     rays = cameras.generate_rays(camera_indices=torch.full((24, 1), 3), coords=coords)
     pixels, _ = project(rays.origins + 2 * rays.directions, cameras, 3)
     expected = torch.tensor(
