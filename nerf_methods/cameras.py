@@ -1,8 +1,9 @@
-"""What nerfstudio's cameras lack: rays of a coarse grid of cells, and projection into a photo."""
+"""What nerfstudio's cameras lack: rays at given pixels of one photo, a grid of such, and projection into it."""
 
 import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 
@@ -13,6 +14,12 @@ def cell_centers(rows: int, columns: int, cell: tuple[float, float]) -> Float[Te
         cell: height and width of a cell, in pixels.
     """
     return torch.cartesian_prod((torch.arange(rows) + 0.5) * cell[0], (torch.arange(columns) + 0.5) * cell[1])
+
+
+def rays_through(coords: Float[Tensor, "n 2"], cameras: Cameras, view: int) -> RayBundle:
+    """Rays through pixels of a photo, (row, column)."""
+    index = torch.full((len(coords), 1), view, device=cameras.device)
+    return cameras.generate_rays(camera_indices=index, coords=coords.to(cameras.device))
 
 
 def project(

@@ -22,7 +22,7 @@ from ovs3d.foundation.dino import load_dino
 from ovs3d.foundation.maps import scene_dino, size_at_most
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
-from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS, MINI
+from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
 from ovs3d.scene import SceneSettings, read_settings
 
 
@@ -150,9 +150,7 @@ class Ovs3dDataManager(VanillaDataManager):
         """
         config, cameras = self.config, self.train_dataset.cameras
         try:
-            dino = load_dino(
-                config.dino_weights or (MINI if self.weights == MINI else DINO_WEIGHTS), self.device
-            )
+            dino = load_dino(config.dino_weights or dino_beside(self.weights), self.device)
         except InputError as error:
             raise InputError(f"{error}; or do without DINO: --pipeline.model.losses.preset clip") from error
         images, grids = self.train_dataparser_outputs.image_filenames, []

@@ -6,26 +6,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Losses:
-    """What features are learnt by, besides CLIP distillation, which weighs 1."""
+    """What features are learnt by, besides CLIP distillation, which weighs 1: the fields of `LossConfig`, all set."""
 
     rda: float
-    """Weight of the relevancy-distribution alignment."""
     rda_cosine: bool
-    """RDA on features of unit length; the released code leaves them as they are."""
     fda_pull: float
-    """Weight of pixel pairs that DINO thinks alike."""
     fda_push: float
-    """Weight of pixel pairs that DINO thinks different."""
     fda_shift: float
-    """Cosine of DINO features at which a pair is neutral."""
     fda_temperature: float
-    """Of the class probabilities of pixels."""
     fda_divergence: Literal["kl", "js"]
-    """Of the class probabilities of a pair."""
     fda_rebalance: bool
-    """Divide each kind of pair by its own number."""
     fda_start: float
-    """Share of the second phase after which FDA sets in."""
 
 
 PRESETS = {
@@ -46,7 +37,7 @@ class LossConfig:
     rda: float | None = None
     """Weight of the relevancy-distribution alignment."""
     rda_cosine: bool | None = None
-    """RDA on features of unit length."""
+    """RDA on features of unit length; the released code leaves them as they are."""
     fda_pull: float | None = None
     """Weight of pixel pairs that DINO thinks alike."""
     fda_push: float | None = None

@@ -245,7 +245,7 @@ class Ovs3dModel(Model):
         """Embeddings of the prompts that the weights know and of the distractors: what a point can be."""
         if self.query is None:
             return torch.empty(0, self.context.clip.d, device=self.device)
-        return self.query.text[: len(self.query.known) + self.query.distractors].float().to(self.device)
+        return self.query.text[: self.query.classes].float().to(self.device)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

@@ -69,7 +69,8 @@ class Ovs3dPipeline(VanillaPipeline):
             super().__init__(config, device, test_mode=test_mode, **kwargs)  # type: ignore[arg-type]
             if test_mode == "val":
                 _ = self.datamanager.tiles
-                _ = self.datamanager.dino_tokens if self.aligns_features else None
+                if self.aligns_features:
+                    _ = self.datamanager.dino_tokens
         self.geometry_steps = 0
         self.alignment_step = 0
         self._surface: SurfaceRays | None = None

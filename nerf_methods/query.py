@@ -30,6 +30,11 @@ class Query:
     notes: tuple[str, ...] = ()
     """What of the question is not answered as it was asked, and why; a line each."""
 
+    @property
+    def classes(self) -> int:
+        """Rows of the text that a point can be: known prompts and distractors."""
+        return len(self.known) + self.distractors
+
     def relevancies(self, similarity: Float[Tensor, "*n t"]) -> Float[Tensor, "*n k"]:
         """Score of each prompt against the negatives, or against the other prompts where there are none.
 
@@ -50,7 +55,7 @@ class Query:
 
     def best(self, similarity: Float[Tensor, "*n t"]) -> Int[Tensor, "*n"]:
         """Index of the most similar prompt, however little; -1 where a distractor is better."""
-        asked = similarity[..., : len(self.known) + self.distractors]
+        asked = similarity[..., : self.classes]
         index = torch.tensor([*self.known, -1], device=similarity.device)  # -1 picks the last
         return index[labels(asked, self.distractors)]
 

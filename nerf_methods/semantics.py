@@ -14,7 +14,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from tqdm import tqdm, trange
 
-from nerf_methods.cameras import cell_centers
+from nerf_methods.cameras import cell_centers, rays_through
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.objectives import (
@@ -37,7 +37,7 @@ class SurfaceBatch:
     teacher: Float[Tensor, "r s d"]
     """Unit features of each scale."""
     relevancy: Float[Tensor, "r s c"]
-    """Of each scale and class, stretched to 0..1 over each view; no class if nothing is asked."""
+    """Of each scale and class, stretched to 0..1 over each view; no class without RDA."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +101,15 @@ class PatchRays:
 def surface_rays(model: Ovs3dModel, data: Ovs3dDataManager, short_side: int) -> SurfaceRays:
     """Trace the training views at ``short_side`` cells along their shorter side."""
     text = model.class_texts().cpu()
+    text = text if model.losses.rda else text[:0]
     views = []
     with _evaluating(model):
         cameras = data.train_dataset.cameras.to(model.device)
         for view in trange(len(data.train_dataset), desc="Surface of the training views", unit="view"):
             rows, columns = _cells(cameras, view, short_side)
             seen = data.teacher(view, rows, columns)
-            known = (
-                seen.isfinite().flatten(1).all(1)
-            )  # released tiles may leave a pixel at the edge uncovered
+            # released tiles may leave a pixel at the edge uncovered
+            known = seen.isfinite().flatten(1).all(1)
             height, width = float(cameras.height[view]), float(cameras.width[view])
             coords = cell_centers(rows, columns, (height / rows, width / columns))
             points, weights = _trace(model, cameras, view, coords)
@@ -143,7 +143,7 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
     )
     chosen = (values / model.config.selection_temperature).softmax(-1)
     found = {"clip_loss": clip_distillation(rendered, batch.teacher, chosen)}
-    if losses.rda and batch.relevancy.shape[-1]:
+    if batch.relevancy.shape[-1]:
         features = F.normalize(rendered, dim=-1) if losses.rda_cosine else rendered
         logits = features @ model.class_texts().T
         found["rda_loss"] = losses.rda * relevancy_distribution_alignment(logits, batch.relevancy, chosen)
@@ -191,8 +191,7 @@ def _trace(
     model: Ovs3dModel, cameras: Cameras, view: int, coords: Float[Tensor, "n 2"]
 ) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
     parts = []
-    for chunk in coords.to(cameras.device).split(model.config.eval_num_rays_per_chunk):
-        index = torch.full((len(chunk), 1), view, device=cameras.device)
-        parts.append(model.surface(cameras.generate_rays(camera_indices=index, coords=chunk)))
+    for chunk in coords.split(model.config.eval_num_rays_per_chunk):
+        parts.append(model.surface(rays_through(chunk, cameras, view)))
     points, weights = (torch.cat([part[i].cpu() for part in parts]) for i in (0, 1))
     return points, weights

@@ -16,7 +16,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from nerf_methods.cameras import cell_centers, project
+from nerf_methods.cameras import cell_centers, project, rays_through
 
 VIEWS = 32
 """Photos that get a depth map, at most, spread over all."""
@@ -123,9 +123,8 @@ def _grid_rays(photo: Photo) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]
     height, width = int(photo.cameras.height[photo.view]), int(photo.cameras.width[photo.view])
     rows = max(2, round((CELLS * height / width) ** 0.5))
     columns = max(2, round(CELLS / rows))
-    coords = cell_centers(rows, columns, (height / rows, width / columns)).to(photo.cameras.device)
-    index = torch.full((len(coords), 1), photo.view, device=coords.device)
-    rays = photo.cameras.generate_rays(camera_indices=index, coords=coords)
+    coords = cell_centers(rows, columns, (height / rows, width / columns))
+    rays = rays_through(coords, photo.cameras, photo.view)
     return rays.origins, rays.directions * rays.metadata["directions_norm"], (rows, columns)
 
 

@@ -38,9 +38,8 @@ class QueryPanel(nn.Module):
         self.status = ViewerText("Status", "; ".join(notes), disabled=True)
 
     def _changed(self, element: ViewerElement) -> None:
-        with (
-            self._asking
-        ):  # each change has a thread of its own: the last to come in asks what is typed by then
+        # each change has a thread of its own: the last to come in asks what is typed by then
+        with self._asking:
             try:
                 query = self._ask(self.prompts.value, self.threshold.value)
             except InputError as error:

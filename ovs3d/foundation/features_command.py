@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ovs3d.errors import InputError
-from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS, MINI
+from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
 
 if TYPE_CHECKING:
     from ovs3d.foundation.clip import Clip
@@ -64,9 +64,7 @@ class Features:
         )
 
     def _default_weights(self, of_scene: str | None) -> str:
-        if self.kind == "dino":
-            return MINI if of_scene == MINI else DINO_WEIGHTS
-        return of_scene or CLIP_WEIGHTS
+        return dino_beside(of_scene) if self.kind == "dino" else of_scene or CLIP_WEIGHTS
 
     def _load(self, weights: str) -> Clip | Dino:
         from ovs3d.foundation.clip import load_clip

@@ -69,6 +69,11 @@ def parse_weights(text: str) -> WeightsSpec:
     return WeightsSpec(architecture, url, digest.lower())
 
 
+def dino_beside(clip: str | None) -> str:
+    """The DINO weights that go with CLIP weights, unless others are named: the mini set stays together."""
+    return MINI if clip == MINI else DINO_WEIGHTS
+
+
 def weights_folder() -> Path:
     """Where fetched weights lie: $OVS3D_WEIGHTS, else ~/.cache/ovs3d/weights."""
     return Path(os.environ.get("OVS3D_WEIGHTS") or Path.home() / ".cache" / "ovs3d" / "weights")

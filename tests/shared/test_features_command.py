@@ -18,9 +18,10 @@ from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.crops import TileSpec, resize
 from ovs3d.foundation.dense import dense_features
 from ovs3d.foundation.dino import ARCHITECTURES, load_dino
-from ovs3d.foundation.features_command import CLIP_WEIGHTS, DINO_WEIGHTS, Features
+from ovs3d.foundation.features_command import Features
 from ovs3d.foundation.maps import scene_dense, scene_dino
 from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS
 from ovs3d.images import read_image
 from ovs3d.scene import scene_images
 
