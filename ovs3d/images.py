@@ -26,12 +26,22 @@ def read_image(path: Path) -> UInt8[Tensor, "h w 3"]:
         InputError: no such file, truncated, not an image, or of more than 8 bits per channel.
     """
     with _open(path) as image:
-        if image.mode in _DEEP:
-            raise InputError(f"{path}: {image.mode} pixels; expected an image with 8 bits per channel")
+        _refuse_deep(path, image)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return torch.from_numpy(np.array(image.convert("RGB")))
+
+
+def read_grey(path: Path) -> UInt8[Tensor, "h w"]:
+    """The luminance of an image file, as stored; what is transparent is not treated apart.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _open(path) as image:
+        _refuse_deep(path, image)
+        return torch.from_numpy(np.array(image.convert("L")))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -62,3 +72,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"{path}: no such image") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+
+
+def _refuse_deep(path: Path, image: Image.Image) -> None:
+    if image.mode in _DEEP:
+        raise InputError(f"{path}: {image.mode} pixels; expected an image with 8 bits per channel")

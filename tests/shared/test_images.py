@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ovs3d.errors import InputError
-from ovs3d.images import image_size, read_image, write_png
+from ovs3d.images import image_size, read_grey, read_image, write_png
 
 
 def picture(height=5, width=7, channels=3):
@@ -43,6 +43,16 @@ def test_transparent_pixels_are_shown_on_white(tmp_path):
     assert (rgb == 255).all()
 
 
+def test_grey_is_the_luminance_whatever_is_transparent(tmp_path):
+    pixels = picture(channels=4)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = pixels[..., :3] @ np.array([0.299, 0.587, 0.114])
+    grey = read_grey(tmp_path / "a.png").numpy()
+    assert np.abs(grey - expected).max() < 1
+    write_png(tmp_path / "b.png", grey)
+    torch.testing.assert_close(read_grey(tmp_path / "b.png"), torch.from_numpy(grey), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "CMYK"])
 def test_other_modes_become_rgb(tmp_path, mode):
     path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
@@ -50,10 +60,11 @@ def test_other_modes_become_rgb(tmp_path, mode):
     assert read_image(path).shape == (5, 7, 3)
 
 
-def test_a_deep_image_is_refused_and_not_clipped(tmp_path):
+@pytest.mark.parametrize("read", [read_image, read_grey])
+def test_a_deep_image_is_refused_and_not_clipped(tmp_path, read):
     Image.fromarray(np.full((4, 5), 40_000, dtype=np.uint16)).save(tmp_path / "depth.png")
     with pytest.raises(InputError, match=r"depth\.png.*8 bits"):
-        read_image(tmp_path / "depth.png")
+        read(tmp_path / "depth.png")
 
 
 def encoded(format: str) -> bytes:
@@ -73,7 +84,7 @@ def test_a_truncated_image_is_named(tmp_path, format, part):
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image"])
-@pytest.mark.parametrize("read", [read_image, image_size])
+@pytest.mark.parametrize("read", [read_image, read_grey, image_size])
 def test_what_is_no_image_is_named(tmp_path, data, read):
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.jpg"):

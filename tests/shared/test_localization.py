@@ -23,6 +23,15 @@ def test_it_is_a_hit_exactly_where_a_box_covers_the_peak():
             assert is_localized(peak_at(row, col), BOXES) is inside
 
 
+def test_of_tied_peaks_the_first_counts_or_any():
+    relevancy = peak_at(0, 5)
+    relevancy[7, 0] = relevancy.max()  # in a box, but later
+    assert not is_localized(relevancy, BOXES)
+    assert is_localized(relevancy, BOXES, ties="any")
+    relevancy[7, 0] -= 0.01
+    assert not is_localized(relevancy, BOXES, ties="any")
+
+
 def test_accuracy_is_the_share_of_hits():
     annotated = [(peak_at(*at), BOXES) for at in [(1, 2), (0, 0), (7, 0), (8, 0)]]
     assert localization_accuracy(annotated[:3]) == pytest.approx(2 / 3)
