@@ -10,7 +10,7 @@ from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary, read_vocabulary
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-PROMPT_FILES = ("classes.txt", "segmentations/classes.txt")
+PROMPT_FILES = ("prompts.yaml", "classes.txt", "segmentations/classes.txt")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SceneSettings:
 
 
 def read_settings(scene: Path) -> SceneSettings:
-    """``<scene>/ovs3d.yaml`` if there is one, else the prompts of ``classes.txt`` if there is one.
+    """``<scene>/ovs3d.yaml`` if there is one, else the prompts of ``prompts.yaml`` or ``classes.txt`` if there is one.
 
     Raises:
         InputError: the file is not YAML, holds an unknown entry, or names a prompt file that cannot be used.

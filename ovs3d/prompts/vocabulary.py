@@ -26,6 +26,8 @@ class Vocabulary:
     """More words for each class, one tuple per name; empty if there are none at all."""
     distractors: tuple[str, ...] = ()
     """Words that are no answer: what looks most like one of them is labelled -1."""
+    masks: tuple[str, ...] = ()
+    """Names of the classes' mask files, one per name; empty if prompts name them."""
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -34,17 +36,28 @@ class Vocabulary:
             raise InputError(f"{len(self.synonyms)} lists of synonyms for {len(self.names)} prompts")
         words = [word for group in (*self.words, self.distractors) for word in group]
         _check_words(words)
-        for name in self.names:
+        for name in self.mask_names:
             if "/" in name:
                 raise InputError(
                     f"the prompt {name!r} has a '/', but mask files are named by prompts: leave it out"
                 )
+        if len(set(self.mask_names)) != len(self.names):
+            raise InputError(f"two prompts have the mask {_twice(self.mask_names)!r}: each needs its own")
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """What the classes' mask files are called."""
+        return self.masks or self.names
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
         """All words of each class: its name, then its synonyms."""
         synonyms = self.synonyms or ((),) * len(self.names)
         return tuple((name, *more) for name, more in zip(self.names, synonyms, strict=True))
+
+
+def _twice(names: tuple[str, ...]) -> str | None:
+    return next((name for i, name in enumerate(names) if name in names[:i]), None)
 
 
 def _check_words(words: list[str]) -> None:
@@ -66,8 +79,8 @@ def parse_prompts(text: str) -> Vocabulary:
 def read_vocabulary(path: Path) -> Vocabulary:
     """A vocabulary from ``classes.txt`` (one prompt a line) or from YAML.
 
-    In YAML ``classes`` is a list of prompts, each alone or with its synonyms (``- sofa: [couch]``), and
-    ``distractors``, if given, a list of words.
+    In YAML ``classes`` is a list of prompts, each alone, with its synonyms (``- sofa: [couch]``), or with the name of
+    its masks too (``- grey sofa: {synonyms: [couch], mask: sofa_01}``); ``distractors``, if given, is a list of words.
 
     Raises:
         InputError: the file cannot be read or does not hold such lists; the message names the file.
@@ -92,15 +105,29 @@ def _from_yaml(content: object) -> Vocabulary:
     if unknown:
         raise InputError(f"unknown entry {sorted(map(str, unknown))[0]!r}; known are classes and distractors")
     entries = [_entry(item) for item in content["classes"]]
-    names, synonyms = tuple(name for name, _ in entries), tuple(more for _, more in entries)
-    return Vocabulary(names, synonyms if any(synonyms) else (), _words(content.get("distractors") or []))
+    names, synonyms = tuple(entry[0] for entry in entries), tuple(entry[1] for entry in entries)
+    masks = tuple(entry[2] for entry in entries)
+    return Vocabulary(
+        names,
+        synonyms if any(synonyms) else (),
+        _words(content.get("distractors") or []),
+        masks if masks != names else (),
+    )
 
 
-def _entry(item: object) -> tuple[str, tuple[str, ...]]:
-    if isinstance(item, dict) and len(item) == 1:
-        name, synonyms = next(iter(item.items()))
-        return _words([name])[0], _words(synonyms or [])
-    return _words([item])[0], ()
+def _entry(item: object) -> tuple[str, tuple[str, ...], str]:
+    """Name, synonyms and name of the mask file of a class."""
+    if not (isinstance(item, dict) and len(item) == 1):
+        name = _words([item])[0]
+        return name, (), name
+    name, about = next(iter(item.items()))
+    name = _words([name])[0]
+    if not isinstance(about, dict):
+        return name, _words(about or []), name
+    unknown = set(about) - {"synonyms", "mask"}
+    if unknown:
+        raise InputError(f"unknown entry {min(map(str, unknown))!r} of {name!r}; known are synonyms and mask")
+    return name, _words(about.get("synonyms") or []), _words([about.get("mask", name)])[0]
 
 
 def _words(items: object) -> tuple[str, ...]:

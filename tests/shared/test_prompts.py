@@ -85,6 +85,10 @@ def test_prompts_that_cannot_be_used_are_refused_in_one_line(text, match):
         ("v.yaml", "classes: [1, 2]", "expected words"),
         ("v.yaml", "classes: [yes]", "expected words"),
         ("v.yaml", "classes: [mug: cup]", "expected words"),
+        ("v.yaml", "classes: [mug: {masks: a}]", "unknown entry 'masks' of 'mug'"),
+        ("v.yaml", "classes: [mug: {mask: 3}]", "expected words"),
+        ("v.yaml", "classes: [mug: {mask: a/b}]", "'a/b' has a '/'"),
+        ("v.yaml", "classes: [mug: {mask: ball}, ball]", "two prompts have the mask 'ball'"),
         ("v.yaml", "classes: [mug", "v.yaml"),
     ],
 )
@@ -101,6 +105,16 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
     (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00mug")
     with pytest.raises(InputError, match="UTF-8"):
         read_vocabulary(tmp_path / "classes.txt")
+
+
+def test_masks_may_be_named_otherwise_than_prompts(tmp_path):
+    text = (
+        "classes:\n- grey sofa: {synonyms: [couch], mask: sofa_01}\n- on/off switch: {mask: switch}\n- mug\n"
+    )
+    vocabulary = read_vocabulary(write(tmp_path, "prompts.yaml", text))
+    assert vocabulary.names == ("grey sofa", "on/off switch", "mug")
+    assert vocabulary.words == (("grey sofa", "couch"), ("on/off switch",), ("mug",))
+    assert vocabulary.mask_names == ("sofa_01", "switch", "mug")
 
 
 def test_synonyms_come_one_list_per_prompt():

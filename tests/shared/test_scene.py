@@ -75,6 +75,14 @@ def test_settings_name_weights_prompts_and_negatives(tmp_path):
     assert settings.vocabulary.names == ("mug", "red ball")
 
 
+def test_prompts_with_names_of_masks_go_before_a_plain_list(tmp_path):
+    (tmp_path / "classes.txt").write_text("sofa_01\n")
+    (tmp_path / "prompts.yaml").write_text("classes: [grey sofa: {mask: sofa_01}]\n")
+    vocabulary = read_settings(tmp_path).vocabulary
+    assert vocabulary is not None
+    assert (vocabulary.names, vocabulary.mask_names) == (("grey sofa",), ("sofa_01",))
+
+
 @pytest.mark.parametrize("name", ["classes.txt", "segmentations/classes.txt"])
 def test_prompts_are_found_without_being_named(tmp_path, name):
     (touch(tmp_path, name) / name).write_text("mug\n")
