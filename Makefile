@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEPS := $(VENV)/.installed
 
+# bytecode is kept, or each of the many processes that tests start would compile all packages anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint clean
 
 $(DEPS): pyproject.toml

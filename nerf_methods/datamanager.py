@@ -19,7 +19,8 @@ from nerf_methods.space import focus_of
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dino import load_dino
-from ovs3d.foundation.maps import scene_dino, size_at_most
+from ovs3d.foundation.guided import guided_features
+from ovs3d.foundation.maps import scene_dino, size_with
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
@@ -46,13 +47,17 @@ class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
     """Tile sides, as fractions of the image's short side."""
     tile_mode: Literal["clean", "released"] = "clean"
     """clean: regular tiles of the full image. released: as the code that 3D-OVS published."""
+    taught_share: float = 1.0
+    """Share of the training views whose CLIP features are learnt, spread evenly; 3D-OVS takes half."""
     tile_batch: int = 256
     """Tiles per call of CLIP."""
     dino_weights: str | None = None
     """DINO weights: mini, <architecture>/<tag>, <architecture>/<path>. Default: mini with a mini CLIP, else
     vit_base_patch8_224_dino/facebook."""
     dino_short_side: int = 480
-    """DINO looks at photos made smaller until their shorter side has as many pixels."""
+    """DINO looks at photos whose shorter side has been brought to as many pixels."""
+    guide_tiles: bool = True
+    """Weigh the tiles over a place by how much of them is of the same thing, says DINO."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,16 @@ class TokenGrid:
     """float16."""
     cell: tuple[float, float]
     """Height and width of a patch in pixels of the view."""
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherGrid:
+    """What CLIP sees in a view, at the centres of a grid of cells from its corner on."""
+
+    features: Float[Tensor, "h w s d"]
+    """Of unit length, per scale of the tiles; NaN where no tile is."""
+    cell: tuple[float, float]
+    """Height and width of a cell in pixels of the view."""
 
 
 class LabelledDataset(InputDataset):
@@ -127,18 +142,29 @@ class Ovs3dDataManager(VanillaDataManager):
 
     def create_eval_dataset(self) -> InputDataset:
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
-        names = self.settings.vocabulary.names if self.settings.vocabulary else ()
+        names = self.settings.vocabulary.mask_names if self.settings.vocabulary else ()
         return LabelledDataset(self.scene, names, outputs, self.config.camera_res_scale_factor)
 
     @cached_property
+    def taught(self) -> list[int]:
+        """The training views whose CLIP features are learnt."""
+        count, share = len(self.train_dataset), self.config.taught_share
+        if not 0 < share <= 1:
+            raise InputError(
+                f"taught_share is a share of the views: expected more than 0, at most 1, got {share}"
+            )
+        chosen = max(1, round(share * count))
+        return torch.linspace(0, count - 1, chosen).round().int().tolist()
+
+    @cached_property
     def tiles(self) -> list[Tiles]:
-        """Encoded tiles of the training views, from the store or computed now.
+        """Encoded tiles of the taught views, from the store or computed now.
 
         Raises:
             InputError: the store cannot be written.
         """
         spec = TileSpec(scales=self.config.tile_scales, mode=self.config.tile_mode)
-        images = self.train_dataparser_outputs.image_filenames
+        images = [self.train_dataparser_outputs.image_filenames[view] for view in self.taught]
         return scene_tiles(self.context.clip, images, spec, self._store, self.config.tile_batch)
 
     @cached_property
@@ -152,12 +178,13 @@ class Ovs3dDataManager(VanillaDataManager):
         try:
             dino = load_dino(config.dino_weights or dino_beside(self.weights), self.device)
         except InputError as error:
-            raise InputError(f"{error}; or do without DINO: --pipeline.model.losses.preset clip") from error
+            without = "--pipeline.datamanager.guide-tiles False --pipeline.model.losses.preset clip"
+            raise InputError(f"{error}; or do without DINO: {without}") from error
         images, grids = self.train_dataparser_outputs.image_filenames, []
         for view, tokens in enumerate(scene_dino(dino, images, self._store, config.dino_short_side)):
             height, width = float(cameras.height[view]), float(cameras.width[view])
             scale = config.camera_res_scale_factor
-            rows, columns = size_at_most(round(height / scale), round(width / scale), config.dino_short_side)
+            rows, columns = size_with(round(height / scale), round(width / scale), config.dino_short_side)
             grids.append(TokenGrid(tokens, (height / rows * dino.patch, width / columns * dino.patch)))
         return grids
 
@@ -166,7 +193,21 @@ class Ovs3dDataManager(VanillaDataManager):
         return FeatureStore(self.config.feature_dir or self.scene / ".ovs3d")
 
     @torch.no_grad()
-    def teacher(self, view: int, rows: int, cols: int) -> Float[Tensor, "n s d"]:
-        """Unit features of a training view at the centres of rows x cols cells, per scale."""
-        grid = self.tiles[view].grid(rows, cols)
-        return torch.nn.functional.normalize(grid, dim=-1).flatten(1, 2).transpose(0, 1)
+    def teacher(self, view: int, short_side: int) -> TeacherGrid:
+        """What is taught of a view: at the centres of DINO's patches if it guides the tiles.
+
+        Args:
+            short_side: cells along the shorter side where it does not.
+        """
+        tiles, cameras = self.tiles[self.taught.index(view)], self.train_dataset.cameras
+        if self.config.guide_tiles:
+            grid = self.dino_tokens[view]
+            cell, scale = grid.cell, self.config.camera_res_scale_factor
+            whole = (cell[0] / scale, cell[1] / scale)  # tiles are of the photo as it is on the disk
+            features = guided_features(tiles, grid.tokens, whole)
+        else:
+            height, width = int(cameras.height[view]), int(cameras.width[view])
+            step = max(min(height, width) / short_side, 1.0)
+            rows, columns = round(height / step), round(width / step)
+            cell, features = (height / rows, width / columns), tiles.grid(rows, columns)
+        return TeacherGrid(torch.nn.functional.normalize(features, dim=-1).movedim(0, 2), cell)

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 from torch import Tensor
 
 from nerf_methods.labels import remap
-from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.quality import picture_quality
+from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import TileSpec, encode_tiles
 from ovs3d.images import read_image
@@ -40,56 +39,35 @@ class HeldOutView:
     relevancies: Float[Tensor, "h w k"]
 
 
-def load_run(config: Path) -> Ovs3dPipeline:
-    """A trained run, ready to render and to be asked.
-
-    Args:
-        config: the ``config.yml`` that ``ns-train`` wrote. It is YAML with Python objects: open only your own.
-    """
-    _, pipeline, _, _ = eval_setup(config, test_mode="test")
-    assert isinstance(pipeline, Ovs3dPipeline)
-    return pipeline
-
-
-@torch.no_grad()
-def held_out_views(pipeline: Ovs3dPipeline) -> Iterator[HeldOutView]:
+def held_out_views(run: Run) -> Iterator[HeldOutView]:
     """Render the held-out views one by one."""
-    model, dataset = pipeline.model, pipeline.datamanager.eval_dataset
-    assert model.query is not None
-    assert model.context.settings.vocabulary is not None
-    own, asked = model.context.settings.vocabulary.names, model.query.names
+    settings, dataset = run.pipeline.datamanager.settings, run.pipeline.datamanager.eval_dataset
+    own = settings.vocabulary.names if settings.vocabulary else ()
     depth_files = dataset.metadata.get("depth_filenames") or [None] * len(dataset)
-    scale = pipeline.datamanager.train_dataparser_outputs.dataparser_scale
     for index, depth_file in enumerate(depth_files):
-        camera = dataset.cameras[index : index + 1].to(model.device)
-        rays = camera.generate_rays(camera_indices=0, keep_shape=True)
-        out = {name: value.cpu() for name, value in model.get_outputs_for_camera_ray_bundle(rays).items()}
-        answers = model.similarity(out["features"].to(model.device))
-        data = dataset[index]
+        view, data = run.render(dataset.cameras[index : index + 1]), dataset[index]
+        unit = dataset.metadata["depth_unit_scale_factor"] if depth_file else 1.0
         yield HeldOutView(
             path=dataset.image_filenames[index],
             photo=read_image(dataset.image_filenames[index]),
             mask=data.get("mask"),
-            rgb=out["rgb"].clamp(0, 1),
-            depth=(out["depth"] / rays.metadata["directions_norm"].cpu())[..., 0] / scale,
-            true_depth=_read_depth(depth_file, dataset.metadata["depth_unit_scale_factor"])
-            if depth_file
-            else None,
-            truth=remap(data["labels"], own, asked),
-            answer=model.query.labels(answers).cpu(),
-            relevancies=model.query.relevancies(answers).cpu(),
+            rgb=view.rgb,
+            depth=view.depth,
+            true_depth=_read_depth(depth_file, unit) if depth_file else None,
+            truth=remap(data["labels"], own, run.query.names),
+            answer=run.labels(view),
+            relevancies=run.relevancies(view),
         )
 
 
 @torch.no_grad()
-def teacher_answer(pipeline: Ovs3dPipeline, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
+def teacher_answer(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
     """What the teacher says of a photo by itself: the best class of its tiles' mean embedding over scales."""
-    config, query = pipeline.datamanager.config, pipeline.model.query
-    assert query is not None
+    config = run.pipeline.datamanager.config
     spec = TileSpec(scales=config.tile_scales, mode=config.tile_mode)
-    tiles = encode_tiles(pipeline.model.context.clip, photo, spec, config.tile_batch)
+    tiles = encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch)
     features = torch.nn.functional.normalize(tiles.grid(*photo.shape[:2]), dim=-1).mean(0)
-    return query.best(similarity(features, query.text.float().cpu()))
+    return run.query.best(similarity(features, run.query.text.float().cpu()))
 
 
 def picture_metrics(view: HeldOutView) -> dict[str, float]:

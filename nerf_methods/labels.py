@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -17,12 +17,12 @@ from ovs3d.scene import photos_in
 def read_labels(
     scene: Path, image: Path, names: tuple[str, ...], size: tuple[int, int]
 ) -> UInt8[Tensor, "h w"]:
-    """True class ids of a view, positions in the scene's own prompts ``names``; 255 where there is no truth.
+    """True class ids of a view, positions in ``names`` of the scene's own masks; 255 where there is no truth.
 
     Without own prompts nobody knows what the masks stand for, and there is no truth.
 
     Two layouts are known: ``segmentations/<image stem>.png`` with class ids, and 3D-OVS's
-    ``segmentations/<NN>/<prompt>.png`` with NN the position of the image in its sorted folder. Masks are brought to
+    ``segmentations/<NN>/<name>.png`` with NN the position of the image in its sorted folder. Masks are brought to
     ``size`` (h, w) by the nearest pixel.
 
     Raises:
@@ -45,6 +45,27 @@ def read_labels(
         if path is not None and path.exists():
             labels[torch.from_numpy(_read_mask(path, size) == 255)] = index
     return labels
+
+
+def read_masks(
+    scene: Path, image: Path, names: tuple[str, ...], size: tuple[int, int]
+) -> Bool[Tensor, "k h w"] | None:
+    """The masks of a view in the layout of 3D-OVS, which may overlap, as its released code reads them.
+
+    None for a view without a folder of masks.
+
+    Raises:
+        InputError: the folder lacks the mask of a name, or a mask cannot be read.
+    """
+    photos = photos_in(image.parent)
+    folder = mask_folders(scene).get(photos.index(image) if image in photos else -1)
+    if folder is None:
+        return None
+    missing = [name for name in names if not (folder / f"{name}.png").exists()]
+    if missing:
+        raise InputError(f"{folder}: no mask {missing[0]}.png; a class that is not there has an empty one")
+    masks = [torch.from_numpy(_read_mask(folder / f"{name}.png", size) == 255) for name in names]
+    return torch.stack(masks)
 
 
 def remap(labels: UInt8[Tensor, "h w"], own: tuple[str, ...], asked: tuple[str, ...]) -> UInt8[Tensor, "h w"]:

@@ -6,8 +6,9 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Losses:
-    """What features are learnt by, besides CLIP distillation, which weighs 1: the fields of `LossConfig`, all set."""
+    """What features are learnt by: the fields of `LossConfig`, all set. Distillation weighs 1."""
 
+    distill: Literal["features", "classes"]
     rda: float
     rda_cosine: bool
     fda_pull: float
@@ -17,13 +18,16 @@ class Losses:
     fda_divergence: Literal["kl", "js"]
     fda_rebalance: bool
     fda_start: float
+    rgb_start: float
+    reset_optimizers: bool
 
 
 PRESETS = {
-    "clip": Losses(0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0),
-    "ovs3d": Losses(0.0, False, 4.0, 0.1, 0.7, 0.2, "kl", True, 1 / 3),
-    "released": Losses(1.0, False, 200.0, 0.2, 0.7, 0.2, "kl", True, 0.0),
-    "paper": Losses(1.0, True, 200.0, 0.2, 0.7, 0.2, "js", True, 0.0),
+    "clip": Losses("features", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 1.0, False),
+    "ovs3d": Losses("features", 0.0, False, 4.0, 0.1, 0.7, 0.2, "kl", True, 1 / 3, 1.0, False),
+    "released": Losses("features", 1.0, False, 200.0, 0.2, 0.7, 0.2, "kl", True, 0.0, 1 / 3, True),
+    "paper": Losses("features", 1.0, True, 200.0, 0.2, 0.7, 0.2, "js", True, 0.0, 1 / 3, False),
+    "fusion": Losses("classes", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 1.0, False),
 }
 
 
@@ -31,9 +35,11 @@ PRESETS = {
 class LossConfig:
     """A preset, and what of it is changed."""
 
-    preset: Literal["clip", "ovs3d", "released", "paper"] = "clip"
+    preset: Literal["clip", "ovs3d", "released", "paper", "fusion"] = "clip"
     """released: the values of 3D-OVS's code. paper: its formulas. ovs3d: one setting for all scenes and teachers.
-    clip: distillation alone, without DINO."""
+    clip: distillation alone, without DINO. fusion: the classes of the teacher instead of its features."""
+    distill: Literal["features", "classes"] | None = None
+    """features: CLIP's, which answer any word later. classes: what the teacher thinks of the run's own prompts."""
     rda: float | None = None
     """Weight of the relevancy-distribution alignment."""
     rda_cosine: bool | None = None
@@ -52,6 +58,10 @@ class LossConfig:
     """Divide each kind of pair by its own number."""
     fda_start: float | None = None
     """Share of the second phase after which FDA sets in."""
+    rgb_start: float | None = None
+    """Share of the second phase after which colour is learnt again, beside features; 1: never."""
+    reset_optimizers: bool | None = None
+    """Forget Adam's moments and start the learning rates of features anew at that moment, as the released code does."""
 
     def resolve(self) -> Losses:
         """The preset with the changes."""

@@ -6,37 +6,31 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
-from nerfstudio.model_components.losses import distortion_loss, interlevel_loss
+from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.model_components.renderers import DepthRenderer
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
-from nerfstudio.utils.external import TCNN_EXISTS
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torchmetrics.functional import peak_signal_noise_ratio
 
+from nerf_methods.answers import answer_pictures
 from nerf_methods.datamanager import SceneContext
-from nerf_methods.field import (
-    AppearanceField,
-    DensityGrid,
-    FeatureField,
-    HashVolume,
-    PlanesAndLines,
-    SelectionField,
-    Volume,
-)
+from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
+from nerf_methods.geometry import geometry_losses
 from nerf_methods.labels import remap
+from nerf_methods.last_view import LastView
 from nerf_methods.losses import LossConfig
 from nerf_methods.quality import picture_quality
-from nerf_methods.query import Query, ask
+from nerf_methods.query import Query, ask, default_negatives
 from nerf_methods.rendering import composite, heaviest, visible
-from nerf_methods.sampling import ProposalSampler, Sampled
+from nerf_methods.sampling import ProposalSampler
 from nerf_methods.space import SceneSpace
 from nerf_methods.viewer import QueryPanel
-from ovs3d.errors import InputError
+from nerf_methods.volumes import Volume, make_volume
 from ovs3d.eval.confusion import Confusion
-from ovs3d.outputs.palette import label_colors
 from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts
 
 
@@ -106,35 +100,34 @@ class Ovs3dModel(Model):
         self.losses = config.losses.resolve()
         self.space = SceneSpace(context.center, context.radius)
         self.proposal = DensityGrid(config.proposal_resolutions)
-        detail = self._make_hash() if config.volumes == "hash" else None
+        detail = self._make_volume(config.appearance) if config.volumes == "hash" else None
         self.density = DensityGrid(config.density_resolutions, detail=detail)
         self.appearance = AppearanceField(self._make_volume(config.appearance))
-        self.feature = FeatureField(context.clip.d, config.feature_rank, self._make_volume(config.features))
+        volume = self._make_volume(config.features)
+        self.feature = FeatureField(context.clip.d, config.feature_rank, context.scales, volume)
         self.selection = SelectionField(context.scales, self._make_volume(config.selection))
         self.sampler = ProposalSampler(self.space, self.proposal, self.density, config.samples)
         self.median_depth = DepthRenderer("median")
         self.expected_depth = DepthRenderer("expected")
         self.collider = self._collide
         self.confusion: Confusion | None = None
+        self.last_view = LastView()
         self.query: Query | None = None
-        vocabulary = (
+        self.scale: int | None = None
+        self.vocabulary = (
             parse_prompts(config.prompt) if config.prompt is not None else context.settings.vocabulary
         )
-        notes = () if vocabulary is None else self.ask(vocabulary).notes
+        notes = () if self.vocabulary is None else self.ask(self.vocabulary).notes
         for note in notes:
             CONSOLE.print(note, style="bold yellow")
-        self.panel = QueryPanel(self.ask_text, vocabulary, config.answer_threshold, notes)
+        negatives = self._negatives if self._negatives is not None else default_negatives(context.clip)
+        self.panel = QueryPanel(
+            self.ask_text, self.query, "; ".join(negatives), config.answer_threshold, context.scales
+        )
 
-    def _make_volume(self, size: tuple[int, int]) -> Volume:
-        return PlanesAndLines(*size) if self.config.volumes == "planes" else self._make_hash()
-
-    def _make_hash(self) -> HashVolume:
-        if self.config.implementation == "tcnn" and not (TCNN_EXISTS and torch.cuda.is_available()):
-            raise InputError(
-                "tinycudann needs CUDA and its own build: leave out --pipeline.model.volumes hash, or add "
-                "--pipeline.model.implementation torch, which is slow"
-            )
-        return HashVolume(*self.config.hash_grid, self.config.implementation)
+    def _make_volume(self, planes: tuple[int, int]) -> Volume:
+        config = self.config
+        return make_volume(config.volumes, planes, config.hash_grid, config.implementation)
 
     def _collide(self, rays: RayBundle) -> RayBundle:
         near = self.config.near_plane * float(self.space.nearest)
@@ -143,21 +136,38 @@ class Ovs3dModel(Model):
         rays.fars = torch.full_like(rays.origins[..., :1], far)
         return rays
 
-    def ask(self, vocabulary: Vocabulary, threshold: float | None = None) -> Query:
+    @property
+    def _negatives(self) -> tuple[str, ...] | None:
+        """What the configuration, else the scene names."""
+        return self.context.settings.negatives if self.config.negatives is None else self.config.negatives
+
+    def ask(
+        self,
+        vocabulary: Vocabulary,
+        negatives: tuple[str, ...] | None = None,
+        threshold: float | None = None,
+    ) -> Query:
         """Change the question. Nothing is trained or rendered again but by who asks for a picture.
+
+        Args:
+            negatives: what prompts are compared with; none at all stands for each other. Default: what the
+                configuration, else the scene names, else LERF's four.
+            threshold: relevancy below which there is no answer, 0..1. Default: the configuration's.
 
         Raises:
             InputError: nothing of it can be answered.
         """
-        settings, config = self.context.settings, self.config
-        negatives = settings.negatives if config.negatives is None else config.negatives
-        limit = config.answer_threshold if threshold is None else threshold
-        self.query = ask(self.context.clip, vocabulary, negatives, config.template, limit)
+        limit = self.config.answer_threshold if threshold is None else threshold
+        against = self._negatives if negatives is None else negatives
+        self.query = ask(self.context.clip, vocabulary, against, self.config.template, limit)
         return self.query
 
-    def ask_text(self, text: str, threshold: float) -> Query:
-        """The same from a line such as ``mug; red ball``."""
-        return self.ask(parse_prompts(text), threshold)
+    def ask_text(self, prompts: str, negatives: str, threshold: float, scale: int) -> Query:
+        """The same from lines such as ``mug; red ball``; scale 0 is the selection volume's mixture, 1 the first."""
+        against = tuple(word.strip() for word in negatives.split(";")) if negatives.strip() else ()
+        query = self.ask(parse_prompts(prompts), against, threshold)
+        self.scale = scale - 1 if scale else None
+        return query
 
     def get_param_groups(self) -> dict[str, list[torch.nn.Parameter]]:
         """In one order, always: a checkpoint's moments are matched with parameters by position."""
@@ -189,27 +199,42 @@ class Ovs3dModel(Model):
         code = composite(self.feature(x), shown, ray, rays)
         return outputs | {"features": torch.cat([code, accumulation], dim=1)}
 
-    def answers(self, features: Float[Tensor, "*n c"]) -> dict[str, Float[Tensor, "*n o"]]:
-        """``relevancy_<i>`` in 0..1 for each prompt, and ``segmentation`` in RGB, from rendered features."""
-        if self.query is None:
-            return {}
-        similarity = self.similarity(features)
-        scores = self.query.relevancies(similarity)
-        answers = {f"relevancy_{i}": scores[..., i : i + 1] for i in range(len(self.query.names))}
-        colors = torch.from_numpy(label_colors(self.query.labels(similarity).cpu().numpy()))
-        return answers | {"segmentation": colors.to(scores) / 255}
-
     def similarity(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n t"]:
-        """Cosine of rendered features with the texts of the question."""
+        """Cosine of rendered features with the texts of the question, at the chosen scale."""
         assert self.query is not None
         flat = features.reshape(-1, features.shape[-1])
         text = self.query.text.to(flat)
-        return self.feature.similarity(flat[:, :-1], flat[:, -1:], text).view(*features.shape[:-1], -1)
+        found = self.feature.similarity(flat[:, :-1], flat[:, -1:], text, self.scale)
+        return found.view(*features.shape[:-1], len(text))
+
+    @torch.no_grad()
+    def get_outputs_for_camera(
+        self, camera: Cameras, obb_box: OrientedBox | None = None
+    ) -> dict[str, Tensor]:
+        """As nerfstudio's, but the last camera's picture is rendered once, however often it is asked."""
+        if obb_box is not None:
+            return super().get_outputs_for_camera(camera, obb_box)
+        outputs = self.last_view.find(self, camera)
+        if outputs is None:
+            outputs = self.render(camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True))
+            self.last_view.keep(self, camera, outputs)
+        return self._answered(outputs)
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
-        outputs = super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
-        return outputs | self.answers(outputs["features"])
+        return self._answered(self.render(camera_ray_bundle))
+
+    def render(self, rays: RayBundle) -> dict[str, Float[Tensor, "h w _c"]]:
+        """Colour, depth and features of a picture's rays, without any answer."""
+        return super().get_outputs_for_camera_ray_bundle(rays)
+
+    def _answered(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs and, if something is asked, the answers as pictures."""
+        features = outputs["features"]
+        outputs = outputs | {"feature_pca": self.feature.colors(features)}
+        if self.query is None:
+            return outputs
+        return outputs | answer_pictures(self.query, self.similarity(features), outputs["rgb"])
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         image = batch["image"].to(self.device)[..., :3]
@@ -218,20 +243,12 @@ class Ovs3dModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
-        """Losses of the first phase: colour on a random background, proposal, distortion, total variation."""
-        rgb, image = outputs["rgb"], batch["image"].to(self.device)[..., :3]
-        if not self.training:
-            return {"rgb_loss": F.mse_loss(rgb, image)}
-        # the scene is opaque: only then nothing of the background shows
-        rgb = rgb + (1 - outputs["accumulation"]) * torch.rand_like(rgb)
-        sampled: Sampled = outputs["sampled"]
-        weights, samples = [sampled.proposal_weights, sampled.weights], [sampled.proposal, sampled.samples]
-        return {
-            "rgb_loss": F.mse_loss(rgb, image),
-            "interlevel_loss": interlevel_loss(weights, samples),
-            "distortion_loss": self.config.distortion_loss_mult * distortion_loss(weights, samples),
-            "total_variation": self.config.total_variation_mult * self.density.total_variation(),
-        }
+        image = batch["image"].to(self.device)[..., :3]
+        return (
+            geometry_losses(self, outputs, image)
+            if self.training
+            else {"rgb_loss": F.mse_loss(outputs["rgb"], image)}
+        )
 
     @torch.no_grad()
     def surface(self, rays: RayBundle) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:

@@ -25,6 +25,20 @@ def clip_distillation(
     return -F.cosine_similarity(rendered, target, dim=-1).mean()
 
 
+def class_distillation(
+    similarity: Float[Tensor, "r k"], teacher: Float[Tensor, "r k"], temperature: float = 0.05
+) -> Float[Tensor, ""]:
+    """Cross-entropy, in nats, of class probabilities with the teacher's: plain fusion of 2D answers in 3D.
+
+    Args:
+        similarity: cosines of rendered features with the classes' texts.
+        teacher: the same of the teacher's features.
+        temperature: of both softmaxes.
+    """
+    target = (teacher / temperature).softmax(-1)
+    return -(target * (similarity / temperature).log_softmax(-1)).sum(-1).mean()
+
+
 def relevancy_distribution_alignment(
     logits: Float[Tensor, "r k"], relevancy: Float[Tensor, "r s k"], selection: Float[Tensor, "r s"]
 ) -> Float[Tensor, ""]:

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from nerfstudio.cameras.cameras import CameraType
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
-from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
 
 from nerf_methods.datamanager import Ovs3dDataManager, Ovs3dDataManagerConfig
+from nerf_methods.geometry import start_geometry
 from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
 from nerf_methods.semantics import (
     PatchRays,
@@ -23,11 +22,13 @@ from nerf_methods.semantics import (
     semantic_losses,
     surface_rays,
 )
-from nerf_methods.sweep import surface_evidence, sweep
 from ovs3d.errors import InputError, exit_on_input_error
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.prompts.vocabulary import parse_prompts
+
+RETRACE_STEPS = 50
+"""Iterations after which rays are traced anew while density changes under the features."""
 
 
 @dataclass
@@ -51,6 +52,8 @@ class Ovs3dPipelineConfig(VanillaPipelineConfig):
     """Patches per iteration that features are aligned on."""
     patch_side: int = 32
     """Rays along the side of a patch, one for each of DINO's."""
+    freeze_density: bool = True
+    """Density stays as the first phase left it, also where colour is learnt again in the second."""
 
 
 class Ovs3dPipeline(VanillaPipeline):
@@ -69,20 +72,20 @@ class Ovs3dPipeline(VanillaPipeline):
             super().__init__(config, device, test_mode=test_mode, **kwargs)  # type: ignore[arg-type]
             if test_mode == "val":
                 _ = self.datamanager.tiles
-                if self.aligns_features:
+                if self.aligns_features or config.datamanager.guide_tiles:
                     _ = self.datamanager.dino_tokens
         self.geometry_steps = 0
         self.alignment_step = 0
+        self.joint_step = 0
         self._surface: SurfaceRays | None = None
         self._patches: PatchRays | None = None
 
     def set_iterations(self, total: int) -> None:
         """Fix the schedule for a run of ``total`` iterations."""
         self.geometry_steps = round(self.config.geometry_fraction * total)
-        self.alignment_step = total
-        if self.aligns_features:
-            share = self.model.losses.fda_start
-            self.alignment_step = self.geometry_steps + round(share * (total - self.geometry_steps))
+        second, losses = total - self.geometry_steps, self.model.losses
+        self.alignment_step = self.geometry_steps + round(losses.fda_start * second)
+        self.joint_step = self.geometry_steps + round(losses.rgb_start * second)
 
     @property
     def aligns_features(self) -> bool:
@@ -92,47 +95,41 @@ class Ovs3dPipeline(VanillaPipeline):
 
     def get_training_callbacks(self, attrs: TrainingCallbackAttributes) -> list[TrainingCallback]:
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]
-        return [
+        callbacks = [
             *super().get_training_callbacks(attrs),
             TrainingCallback(before, self.start_geometry, iters=(0,)),
         ]
+        if self.model.losses.reset_optimizers and attrs.optimizers is not None:
+            reset = partial(forget_moments, attrs.optimizers)
+            callbacks.append(TrainingCallback(before, reset, iters=(self.joint_step,)))
+        return callbacks
 
     def start_geometry(self, step: int = 0) -> None:
-        """Place the cube and start both densities where a plane sweep finds surfaces; a resumed run has its own."""
-        dataset, space = self.datamanager.train_dataset, self.model.space
-        if (dataset.cameras.camera_type != CameraType.PERSPECTIVE.value).any():
-            CONSOLE.print("not all cameras are perspective: density starts uniform, geometry may need longer")
-            return
-        cameras = dataset.cameras.to(self.device)
-        maps = sweep(cameras, dataset, focus=2 * float(space.radius))
-        depths = torch.cat([one.depth.flatten() for one in maps])
-        points = torch.cat([one.points.flatten(0, 1) for one in maps])
-        known = depths.isfinite()
-        if not known.any():
-            return
-        space.place(points[known], depths[known])
-
-        def evidence(x: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-            return surface_evidence(space.inverse(x), cameras, maps)
-
-        self.model.proposal.start(evidence)
-        self.model.density.start(evidence)
+        """Where a plane sweep finds surfaces; a resumed run has its own."""
+        start_geometry(self.model, self.datamanager.train_dataset)
 
     def get_train_loss_dict(self, step: int) -> tuple[dict, dict, dict]:
         if step < self.geometry_steps:
             self._anneal(step)
             return super().get_train_loss_dict(step)
+        joint = step >= self.joint_step
+        if joint and not self.config.freeze_density and (step - self.joint_step) % RETRACE_STEPS == 0:
+            self._surface = self._patches = None
         if self._surface is None:
             self._surface = surface_rays(self.model, self.datamanager, self.config.semantic_short_side)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
         losses = semantic_losses(self.model, batch)
-        cosine = -losses["clip_loss"].detach()
-        if step >= self.alignment_step:
+        if self.aligns_features and step >= self.alignment_step:
             if self._patches is None:
                 self._patches = patch_rays(self.model, self.datamanager)
             patches = self._patches.sample(self.config.patches_per_batch, self.config.patch_side, self.device)
             losses |= patch_losses(self.model, patches)
-        return {}, losses, {"teacher_cosine": cosine}
+        if joint:
+            frozen = self.config.freeze_density
+            for volume in (self.model.proposal, self.model.density):
+                volume.requires_grad_(not frozen)
+            losses |= super().get_train_loss_dict(step)[1]
+        return {}, losses, {"teacher_cosine": -losses["scale_loss"].detach()}
 
     def _anneal(self, step: int) -> None:
         """Mip-NeRF 360, eq. 18: the exponent of the proposal's weights goes to 1."""
@@ -164,3 +161,9 @@ class Ovs3dPipeline(VanillaPipeline):
         if confusion is not None and int(confusion.counts.sum()) > 0:
             metrics |= {"miou": miou(confusion), "accuracy": pixel_accuracy(confusion)}
         return metrics
+
+
+def forget_moments(optimizers: Optimizers, step: int) -> None:
+    """As if every Adam were new."""
+    for optimizer in optimizers.optimizers.values():
+        optimizer.state.clear()

@@ -22,7 +22,8 @@ class Query:
     text: Float[Tensor, "t d"]
     """Known prompts, then distractors, then negatives."""
     distractors: int
-    negatives: int
+    negatives: tuple[str, ...]
+    """What prompts are compared with; none at all: with each other."""
     threshold: float
     """Prompts of a lower relevancy than this are no answer."""
     known: tuple[int, ...]
@@ -47,7 +48,7 @@ class Query:
     def _known_relevancies(self, similarity: Float[Tensor, "*n t"]) -> Float[Tensor, "*n p"]:
         k = len(self.known)
         if self.negatives:
-            return relevancy(similarity[..., :k], similarity[..., -self.negatives :])
+            return relevancy(similarity[..., :k], similarity[..., -len(self.negatives) :])
         if similarity.shape[-1] == 1:
             return (similarity + 1) / 2
         others = [torch.cat([similarity[..., :i], similarity[..., i + 1 :]], dim=-1) for i in range(k)]
@@ -98,13 +99,23 @@ def ask(
     if not known:
         raise refusals[0]
     notes = [f"not answered: {error}" for error in refusals]
-    rows += [bank.encode_words([word]) for word in vocabulary.distractors]
+    if negatives is None:
+        negatives = default_negatives(clip)
+        if not negatives:
+            notes.append(
+                f"{clip.weights} does not know LERF's negatives: prompts are compared with each other"
+            )
+    rows += [bank.encode_words([word]) for word in (*vocabulary.distractors, *negatives)]
+    distractors = len(vocabulary.distractors)
+    return Query(
+        vocabulary.names, torch.cat(rows), distractors, negatives, threshold, tuple(known), tuple(notes)
+    )
+
+
+def default_negatives(clip: Clip) -> tuple[str, ...]:
+    """LERF's four, or none where the weights do not know them."""
     try:
-        against = [bank.encode_words([word]) for word in CANONICAL_NEGATIVES if negatives is None]
+        PromptBank(clip, TEMPLATES["none"]).encode_words(CANONICAL_NEGATIVES)
     except InputError:
-        against = []
-        notes.append(f"{clip.weights} does not know LERF's negatives: prompts are compared with each other")
-    against += [bank.encode_words([word]) for word in negatives or ()]
-    text = torch.cat([*rows, *against])
-    names, distractors = vocabulary.names, len(vocabulary.distractors)
-    return Query(names, text, distractors, len(against), threshold, tuple(known), tuple(notes))
+        return ()
+    return CANONICAL_NEGATIVES

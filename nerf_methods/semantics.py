@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
-from tqdm import tqdm, trange
+from tqdm import tqdm
 
 from nerf_methods.cameras import cell_centers, rays_through
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.objectives import (
+    class_distillation,
     clip_distillation,
     feature_distribution_alignment,
     pair_weights,
@@ -105,13 +106,13 @@ def surface_rays(model: Ovs3dModel, data: Ovs3dDataManager, short_side: int) -> 
     views = []
     with _evaluating(model):
         cameras = data.train_dataset.cameras.to(model.device)
-        for view in trange(len(data.train_dataset), desc="Surface of the training views", unit="view"):
-            rows, columns = _cells(cameras, view, short_side)
-            seen = data.teacher(view, rows, columns)
+        for view in tqdm(data.taught, desc="Surface of the training views", unit="view"):
+            grid = data.teacher(view, short_side)
+            rows, columns = grid.features.shape[:2]
+            seen = grid.features.flatten(0, 1)
             # released tiles may leave a pixel at the edge uncovered
             known = seen.isfinite().flatten(1).all(1)
-            height, width = float(cameras.height[view]), float(cameras.width[view])
-            coords = cell_centers(rows, columns, (height / rows, width / columns))
+            coords = cell_centers(rows, columns, grid.cell)
             points, weights = _trace(model, cameras, view, coords)
             relevancy = minmax_relevancy((seen[known] @ text.T).transpose(0, 1)).transpose(0, 1)
             views.append((points[known], weights[known], seen[known].half(), relevancy.half()))
@@ -137,12 +138,22 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
     """CLIP distillation and RDA."""
     losses = model.losses
     code, opacity, ray = _render_code(model, batch.points, batch.weights)
+    model.feature.observe(code, opacity)
     rendered = model.feature.decode(code, opacity)
     values = composite(
         model.selection(batch.points.flatten(0, 1)), batch.weights.flatten(), ray, len(batch.points)
     )
     chosen = (values / model.config.selection_temperature).softmax(-1)
-    found = {"clip_loss": clip_distillation(rendered, batch.teacher, chosen)}
+    scales = model.feature.decode_scales(
+        code.detach(), opacity
+    )  # they follow the mixture and do not pull at it
+    found = {"scale_loss": -F.cosine_similarity(scales, batch.teacher, dim=-1).mean()}
+    if losses.distill == "features":
+        found["clip_loss"] = clip_distillation(rendered, batch.teacher, chosen)
+    else:
+        text = model.class_texts()
+        theirs = F.normalize(batch.teacher.mean(1), dim=-1) @ text.T
+        found["fusion_loss"] = class_distillation(model.feature.similarity(code, opacity, text), theirs)
     if batch.relevancy.shape[-1]:
         features = F.normalize(rendered, dim=-1) if losses.rda_cosine else rendered
         logits = features @ model.class_texts().T
@@ -179,12 +190,6 @@ def _evaluating(model: Ovs3dModel) -> Iterator[None]:
     model.eval()
     yield
     model.train(was_training)
-
-
-def _cells(cameras: Cameras, view: int, short_side: int) -> tuple[int, int]:
-    height, width = int(cameras.height[view]), int(cameras.width[view])
-    step = max(min(height, width) / short_side, 1.0)
-    return round(height / step), round(width / step)
 
 
 def _trace(

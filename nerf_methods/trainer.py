@@ -42,6 +42,8 @@ class PhaseSchedulerConfig(SchedulerConfig):
     """First iteration of the phase; the trainer sets it."""
     stop: int = 1
     """Iteration after its last; the trainer sets it."""
+    restart: int | None = None
+    """Iteration at which the decay starts anew; the trainer sets it."""
 
 
 class PhaseScheduler(Scheduler):
@@ -56,9 +58,12 @@ class PhaseScheduler(Scheduler):
     def factor(self, step: int) -> float:
         """Learning rate at an iteration, relative to the initial one."""
         config = self.config
-        done = min(max(step - config.start, 0), config.stop - config.start)
+        length = config.stop - config.start
+        done = min(max(step - config.start, 0), length)
         warmup = min(1.0, (done + 1) / max(1, config.warmup_steps))
-        return warmup * config.final_factor ** (done / max(1, config.stop - config.start))
+        if config.restart is not None and step >= config.restart:
+            done = min(step - config.restart, length)
+        return warmup * config.final_factor ** (done / max(1, length))
 
 
 @dataclass
@@ -96,6 +101,8 @@ class Ovs3dTrainer(Trainer):
                 scheduler.start, scheduler.stop = (
                     (0, change) if scheduler.phase == "geometry" else (change, total)
                 )
+                if self.pipeline.model.losses.reset_optimizers and scheduler.phase == "semantics":
+                    scheduler.restart = self.pipeline.joint_step
         return super().setup_optimizers()
 
     def train(self) -> None:

@@ -17,12 +17,11 @@ import tyro
 from nerf_methods.evaluate import (
     HeldOutView,
     held_out_views,
-    load_run,
     picture_metrics,
     pooled,
     teacher_answer,
 )
-from nerf_methods.pipeline import Ovs3dPipeline
+from nerf_methods.run import Run, load_run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import iou_per_class, miou, pixel_accuracy
 from ovs3d.eval.report import Report
@@ -49,10 +48,10 @@ class Demo:
         Tabletop(out=scene, seed=self.seed, format="nerfstudio", overwrite=True).run()
         config = self._train(scene)
         trained = time.perf_counter()
-        pipeline = load_run(config)
-        views = list(held_out_views(pipeline))
-        self._draw(pipeline, views)
-        report = self._report(pipeline, views, trained - start, time.perf_counter() - start)
+        trained_run = load_run(config)
+        views = list(held_out_views(trained_run))
+        self._draw(trained_run, views)
+        report = self._report(trained_run, views, trained - start, time.perf_counter() - start)
         report.write(self.out)
         print(report.to_markdown())
         print(f"pictures and report in {self.out}")
@@ -71,9 +70,8 @@ class Demo:
         subprocess.run([Path(sys.executable).with_name("ns-train"), "ovs3d", *flags], check=True)
         return self.out / "runs" / "demo" / "ovs3d" / f"seed-{self.seed}" / "config.yml"
 
-    def _draw(self, pipeline: Ovs3dPipeline, views: list[HeldOutView]) -> None:
-        assert pipeline.model.query is not None
-        names = pipeline.model.query.names
+    def _draw(self, run: Run, views: list[HeldOutView]) -> None:
+        names = run.query.names
         for view in views:
             folder = self.out / "views" / view.path.stem
             photo = view.photo.numpy()
@@ -97,14 +95,10 @@ class Demo:
                 heat = heat_overlay(photo, view.relevancies[..., index].numpy())
                 write_png(folder / f"heat {name}.png", heat)
 
-    def _report(
-        self, pipeline: Ovs3dPipeline, views: list[HeldOutView], training: float, seconds: float
-    ) -> Report:
-        model = pipeline.model
-        assert model.query is not None
-        names = model.query.names
+    def _report(self, run: Run, views: list[HeldOutView], training: float, seconds: float) -> Report:
+        names = run.query.names
         ours = pooled(views, [view.answer for view in views], len(names))
-        raw = pooled(views, [teacher_answer(pipeline, view.photo) for view in views], len(names))
+        raw = pooled(views, [teacher_answer(run, view.photo) for view in views], len(names))
         pictures = [picture_metrics(view) for view in views]
         means = {key: float(np.mean([picture[key] for picture in pictures])) for key in pictures[0]}
         per_class = zip(names, iou_per_class(ours).tolist(), strict=True)
@@ -122,7 +116,7 @@ class Demo:
                 "per_class": dict(per_class),
             },
             split=f"{len(views)} held-out views",
-            weights={"clip": model.context.clip.weights},
+            weights={"clip": run.pipeline.model.context.clip.weights},
             config={"iterations": self.iterations},
             seed=self.seed,
             seconds=seconds,

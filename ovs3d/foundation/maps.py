@@ -1,5 +1,6 @@
 """Features of a scene's images on the grid of a model's patches, dense CLIP and DINO, computed once."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,9 +39,19 @@ def scene_dense(
 def scene_dino(
     dino: Dino, images: Sequence[Path], store: FeatureStore, short_side: int
 ) -> Iterator[Float[Tensor, "gh gw c"]]:
-    """DINO's tokens of each image in turn, float16; arguments and errors are those of ``scene_dense``."""
-    identity = {"model": dino.name, "weights": dino.fingerprint}
-    return _scene_maps("dino", identity, lambda x: dino.tokens(x[None])[0], images, store, short_side)
+    """DINO's tokens of each image in turn, float16.
+
+    Args:
+        short_side: images are made smaller or larger until their shorter side has as many pixels: tokens of an enlarged
+            photo are finer.
+
+    Raises:
+        InputError: an image cannot be read, or the store cannot be written.
+    """
+    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True}
+    return _scene_maps(
+        "dino", identity, lambda x: dino.tokens(x[None])[0], images, store, short_side, math.inf
+    )
 
 
 def _scene_maps(
@@ -50,25 +61,26 @@ def _scene_maps(
     images: Sequence[Path],
     store: FeatureStore,
     short_side: int,
+    largest_factor: float = 1.0,
 ) -> Iterator[Tensor]:
     identity = {**identity, "short_side": short_side}
     for path in tqdm(images, desc=kind, unit="image"):
 
         def compute(path: Path = path) -> dict[str, Tensor]:
-            return {"features": encode(_read_at_most(path, short_side)).half()}
+            return {"features": encode(_read(path, short_side, largest_factor)).half()}
 
         yield store.get_or_compute(kind, path.read_bytes(), identity, compute)["features"]
 
 
-def size_at_most(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """The size at which an image is looked at: as it is, or with the shorter side at ``short_side`` pixels."""
-    factor = min(1.0, short_side / min(height, width))
+def size_with(height: int, width: int, short_side: int, largest_factor: float = math.inf) -> tuple[int, int]:
+    """The size at which an image is looked at: its shorter side is brought to ``short_side`` pixels."""
+    factor = min(largest_factor, short_side / min(height, width))
     return round(height * factor), round(width * factor)
 
 
-def _read_at_most(path: Path, short_side: int) -> Float[Tensor, "3 h w"]:
+def _read(path: Path, short_side: int, largest_factor: float) -> Float[Tensor, "3 h w"]:
     image = read_image(path)
-    rows, cols = size_at_most(image.shape[0], image.shape[1], short_side)
+    rows, cols = size_with(image.shape[0], image.shape[1], short_side, largest_factor)
     if min(rows, cols) < _LARGEST_PATCH:
         raise InputError(f"{path}: {cols}x{rows} pixels; expected at least {_LARGEST_PATCH}x{_LARGEST_PATCH}")
     return resize(image, rows, cols).permute(2, 0, 1) / 255

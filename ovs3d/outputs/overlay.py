@@ -26,17 +26,21 @@ def label_overlay(
     labels: Integer[np.ndarray, "h w"],
     names: Sequence[str],
     opacity: float = 0.6,
+    always: bool = False,
 ) -> Picture:
     """A label map over a photo, with a legend of the classes; opacity 1 hides the photo.
 
     Args:
         labels: class ids, -1 for "no answer", 255 for what is ignored.
         names: of class 0, 1, ...
+        always: the legend explains "no answer" also where all is answered, so that pictures of a film have one size.
     """
     colors = label_colors(np.arange(len(names)))
     entries = [(name, tuple(color.tolist())) for name, color in zip(names, colors, strict=True)]
     extra = [(-1, "no answer", NO_ANSWER_COLOR), (255, "ignored", IGNORE_COLOR)]
-    entries += [(name, color) for label, name, color in extra if (labels == label).any()]
+    entries += [
+        (name, color) for label, name, color in extra if (labels == label).any() or (always and label < 0)
+    ]
     return with_legend(blend(photo, label_colors(labels), opacity), entries)
 
 

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "pointcloud": {"nerf_methods", "nerfstudio", "tinycudann"},
 }
 LIGHT = (
+    "nerf_methods.cli",
     "ovs3d.cli",
     "ovs3d.doctor",
     "ovs3d.errors",

@@ -14,8 +14,9 @@ from nerfstudio.scripts.viewer.run_viewer import RunViewer
 from nerfstudio.viewer.viewer import Viewer
 from PIL import Image
 
-from nerf_methods.evaluate import held_out_views, load_run, picture_metrics, pooled, teacher_answer
+from nerf_methods.evaluate import held_out_views, picture_metrics, pooled, teacher_answer
 from nerf_methods.pipeline import Ovs3dPipeline
+from nerf_methods.run import Run, load_run
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.outputs.palette import NO_ANSWER_COLOR, palette
 
@@ -23,9 +24,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def pipeline(trained) -> Ovs3dPipeline:
+def run(trained) -> Run:
     torch.manual_seed(0)
     return load_run(trained.config)
+
+
+@pytest.fixture
+def pipeline(run) -> Ovs3dPipeline:
+    return run.pipeline
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +55,26 @@ def test_a_checkpoint_needs_no_unpickling_and_holds_no_clip(trained):
 
 
 def test_the_losses_of_3dovs_train_with_dino_and_change_the_features(trained, tmp_path):
-    run = train(trained.scene, tmp_path, "aligned", **{"pipeline.model.losses.preset": "released"})
+    save = {"steps-per-save": 10, "save-only-latest-checkpoint": False}
+    run = train(trained.scene, tmp_path, "aligned", **save, **{"pipeline.model.losses.preset": "released"})
     assert len(list((trained.scene / ".ovs3d").glob("dino-*.safetensors"))) == 8
     first, aligned = (checkpoint(each, ITERATIONS - 1)["pipeline"] for each in (trained.run, run))
     assert not torch.equal(first["_model.feature.decoder.weight"], aligned["_model.feature.decoder.weight"])
     assert all(value.isfinite().all() for value in aligned.values())
+    before = checkpoint(run, 30)[
+        "pipeline"
+    ]  # of 40: the second phase is under way, colour is not learnt again yet
+    changed = {key.split(".")[1] for key, value in aligned.items() if not torch.equal(value, before[key])}
+    assert changed == {"appearance", "feature", "selection"}
+
+
+def test_density_may_go_on_with_colour_in_the_second_phase(trained, tmp_path):
+    options = {"pipeline.model.losses.rgb-start": 0.5, "pipeline.freeze-density": False}
+    save = {"steps-per-save": 10, "save-only-latest-checkpoint": False}
+    run = train(trained.scene, tmp_path, "joint", **save, **options)
+    before, after = (checkpoint(run, step)["pipeline"] for step in (30, ITERATIONS - 1))
+    changed = {key.split(".")[1] for key, value in after.items() if not torch.equal(value, before[key])}
+    assert {"appearance", "density", "proposal", "feature"} <= changed
 
 
 def test_ns_eval_writes_pictures_and_answers_quality(evaluation):
@@ -62,8 +83,8 @@ def test_ns_eval_writes_pictures_and_answers_quality(evaluation):
     assert 0 <= evaluation["miou"] <= evaluation["accuracy"] <= 1
 
 
-def test_the_python_interface_measures_what_ns_eval_does(evaluation, pipeline, trained):
-    views = list(held_out_views(pipeline))
+def test_the_python_interface_measures_what_ns_eval_does(evaluation, run, trained):
+    views = list(held_out_views(run))
     assert [view.path.stem for view in views] == ["frame_00003", "frame_00008"]
     confusion = pooled(views, [view.answer for view in views], len(trained.classes))
     assert miou(confusion) == pytest.approx(evaluation["miou"], abs=2e-3)
@@ -76,12 +97,12 @@ def test_the_python_interface_measures_what_ns_eval_does(evaluation, pipeline, t
     for view in views:
         assert (view.truth < len(trained.classes)).all()
         assert view.relevancies.shape == (120, 160, len(trained.classes))
-    teacher = teacher_answer(pipeline, views[0].photo)
+    teacher = teacher_answer(run, views[0].photo)
     assert teacher.shape == (120, 160)
     assert len(teacher.unique()) > 1
 
 
-def test_ns_render_writes_heat_maps_and_label_maps(trained, pipeline):
+def test_ns_render_writes_heat_maps_and_label_maps(trained):
     out = trained.run / "renders"
     names = ("relevancy_0", "segmentation")
     flags = {"load-config": trained.config, "output-path": out, "split": "test", "image-format": "png"}
@@ -160,9 +181,9 @@ def test_density_starts_on_surfaces(trained):
 
 
 @pytest.fixture(scope="module")
-def viewer(trained, pipeline) -> Iterator[Viewer]:
+def viewer(trained, run) -> Iterator[Viewer]:
     config = RunViewer(trained.config).viewer.as_viewer_config()  # what ns-viewer uses without flags
-    viewer = Viewer(config, trained.run / "viewer.txt", trained.scene, pipeline)
+    viewer = Viewer(config, trained.run / "viewer.txt", trained.scene, run.pipeline)
     yield viewer
     viewer.viser_server.stop()
 
@@ -182,7 +203,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def type_prompts(pipeline: Ovs3dPipeline, *names: str) -> None:
-    pipeline.model.panel.prompts.gui_handle.value = "; ".join(names)
+    pipeline.model.panel.q1_prompts.gui_handle.value = "; ".join(names)
     wait_until(lambda: pipeline.model.query.names == names)
 
 
@@ -202,18 +223,18 @@ def test_a_question_that_cannot_be_asked_keeps_the_last_and_is_explained(trained
     panel = pipeline.model.panel
     type_prompts(pipeline, trained.classes[0])
     for text, message in (("mug; ", "an empty prompt"), ("xylophone", "cannot know 'xylophone'")):
-        panel.prompts.gui_handle.value = text
-        wait_until(lambda message=message: message in panel.status.value)
+        panel.q1_prompts.gui_handle.value = text
+        wait_until(lambda message=message: message in panel.q5_status.value)
         assert pipeline.model.query.names == trained.classes[:1]
     type_prompts(pipeline, trained.classes[2])
-    wait_until(lambda: panel.status.value == "")
+    wait_until(lambda: panel.q5_status.value == "")
 
 
 def test_a_threshold_takes_answers_away(trained, pipeline, viewer):
     panel = pipeline.model.panel
     type_prompts(pipeline, trained.classes[0])
     for threshold in (1.0, 0.0):
-        panel.threshold.gui_handle.value = threshold
+        panel.q3_threshold.gui_handle.value = threshold
         wait_until(lambda threshold=threshold: pipeline.model.query.threshold == threshold)
         colors = small_picture(pipeline)["segmentation"].flatten(0, 1).unique(dim=0)
         expected = NO_ANSWER_COLOR if threshold else palette()[0]

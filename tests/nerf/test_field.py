@@ -6,16 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nerf_methods.field import (
-    AppearanceField,
-    DensityGrid,
-    FeatureField,
-    HashVolume,
-    PlanesAndLines,
-    SelectionField,
-    VoxelGrid,
-)
+from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
 from nerf_methods.rendering import composite
+from nerf_methods.volumes import HashVolume, PlanesAndLines, VoxelGrid
 
 
 def random(*shape, seed=0):
@@ -183,7 +176,7 @@ def test_colour_is_linear_in_the_view_before_the_sigmoid():
 
 def make_feature() -> FeatureField:
     torch.manual_seed(0)
-    return FeatureField(d=32, rank=5, volume=PlanesAndLines(channels=3, resolution=4))
+    return FeatureField(d=32, rank=5, scales=3, volume=PlanesAndLines(channels=3, resolution=4))
 
 
 def rendered_features(field: FeatureField, rays: int = 7, samples: int = 6):
@@ -217,6 +210,39 @@ def test_a_ray_that_meets_nothing_is_similar_to_nothing():
     assert torch.equal(found, torch.zeros(2, 4))
 
 
+def test_a_single_scale_is_asked_through_its_own_decoder():
+    field = make_feature()
+    code, opacity, _ = rendered_features(field)
+    text = F.normalize(torch.randn(4, 32), dim=1)
+    scales = field.decode_scales(code, opacity)
+    for scale in range(3):
+        weight, bias = (p.unflatten(0, (3, 32))[scale] for p in field.scale_decoder.parameters())
+        torch.testing.assert_close(scales[:, scale], code @ weight.T + opacity * bias)
+        expected = F.cosine_similarity(scales[:, scale, None], text[None], dim=-1)
+        torch.testing.assert_close(field.similarity(code, opacity, text, scale), expected)
+
+
+def test_colours_are_the_principal_components_of_the_features_that_were_seen():
+    field = make_feature()
+    code, opacity = torch.randn(400, 5), torch.rand(400, 1) + 0.5
+    for _ in range(3):
+        field.observe(code, opacity)
+    unit = F.normalize(field.decode(code, opacity), dim=1)
+    _, deviation, axes = torch.linalg.svd(unit - unit.mean(0), full_matrices=False)
+    along = (unit - unit.mean(0)) @ axes[:3].T / (deviation[:3] / 20)  # sqrt of 400
+    found = (field.colors(torch.cat([code, opacity], dim=1)) - 0.5) * 4
+    inside = along.abs() < 2
+    assert 0.9 < inside.float().mean() < 1
+    torch.testing.assert_close(found[inside].abs(), along[inside].abs(), rtol=1e-2, atol=2e-3)
+
+
+def test_colours_of_the_same_feature_do_not_depend_on_the_picture():
+    field = make_feature()
+    features = torch.cat([torch.randn(50, 5), torch.ones(50, 1)], dim=1)
+    field.observe(features[:, :5], features[:, 5:])
+    torch.testing.assert_close(field.colors(features.view(5, 10, 6))[2, 3], field.colors(features[23:24])[0])
+
+
 def test_selection_is_between_zero_and_one():
     torch.manual_seed(0)
     field = SelectionField(scales=3, volume=PlanesAndLines(channels=2, resolution=4))
@@ -241,7 +267,8 @@ def test_gradients_reach_every_parameter(field, views):
     x = points(500)
     out = field(x, *[F.normalize(x, dim=1)] * views)
     if isinstance(field, FeatureField):
-        out = field.decode(out, torch.ones(500, 1))
+        opacity = torch.ones(500, 1)
+        out = torch.cat([field.decode(out, opacity)[:, None], field.decode_scales(out, opacity)], dim=1)
     out.square().sum().backward()
     for name, parameter in field.named_parameters():
         assert parameter.grad is not None, name

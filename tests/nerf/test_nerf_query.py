@@ -19,7 +19,8 @@ from ovs3d.query import CANONICAL_NEGATIVES
 def make_query(prompts: int, distractors: int = 0, negatives: int = 0, threshold: float = 0.0) -> Query:
     text = F.normalize(torch.randn(prompts + distractors + negatives, 8), dim=-1)
     names = tuple(f"thing {i}" for i in range(prompts))
-    return Query(names, text, distractors, negatives, threshold, tuple(range(prompts)))
+    against = tuple(f"other {i}" for i in range(negatives))
+    return Query(names, text, distractors, against, threshold, tuple(range(prompts)))
 
 
 def sigmoid(difference: float) -> float:
@@ -70,12 +71,12 @@ def test_a_winner_below_the_threshold_is_no_answer():
 
 def test_a_prompt_that_is_not_known_is_never_the_answer():
     names, text = ("dragon", "mug", "unicorn", "ball"), torch.zeros(3, 8)  # mug, ball, a negative
-    query = Query(names, text, distractors=0, negatives=1, threshold=0.0, known=(1, 3))
+    query = Query(names, text, distractors=0, negatives=("wall",), threshold=0.0, known=(1, 3))
     similarity = torch.tensor([[0.25, 0.25, 0.3], [-0.9, -0.8, -0.1]])
     assert query.labels(similarity).tolist() == [1, 3]
     expected = torch.tensor([[0, sigmoid(-0.05), 0, sigmoid(-0.05)], [0, sigmoid(-0.8), 0, sigmoid(-0.7)]])
     torch.testing.assert_close(query.relevancies(similarity), expected)
-    alone = Query(names, text, distractors=1, negatives=0, threshold=0.0, known=(1, 3))
+    alone = Query(names, text, distractors=1, negatives=(), threshold=0.0, known=(1, 3))
     assert alone.labels(torch.tensor([[0.3, 0.2, 0.4], [0.3, 0.4, 0.3]])).tolist() == [-1, 3]
 
 
@@ -93,14 +94,15 @@ def test_texts_are_prompts_then_distractors_then_negatives(clip):
     query = ask(clip, vocabulary, negatives=("wall", "floor"), threshold=0.3)
     expected = clip.encode_texts(["mug", "ball", "lamp", "wall", "floor"])
     torch.testing.assert_close(query.text, expected)
-    assert (query.names, query.distractors, query.negatives, query.threshold) == (("mug", "ball"), 1, 2, 0.3)
+    assert (query.names, query.distractors) == (("mug", "ball"), 1)
+    assert (query.negatives, query.threshold) == (("wall", "floor"), 0.3)
 
 
 def test_none_stands_for_lerfs_negatives_and_an_empty_list_for_none(clip):
     vocabulary = Vocabulary(("mug",))
     default, none = ask(clip, vocabulary, negatives=None), ask(clip, vocabulary, negatives=())
     torch.testing.assert_close(default.text[1:], clip.encode_texts(list(CANONICAL_NEGATIVES)))
-    assert (default.negatives, none.negatives, len(none.text)) == (4, 0, 1)
+    assert (default.negatives, none.negatives, len(none.text)) == (CANONICAL_NEGATIVES, (), 1)
 
 
 def know(clip: Clip, *words: str) -> Clip:
@@ -122,7 +124,7 @@ def test_what_the_weights_do_not_know_is_noted_and_the_rest_is_asked(clip):
 def test_negatives_that_the_weights_do_not_know_are_the_other_prompts(clip):
     few = know(clip, "mug", "ball")
     query = ask(few, Vocabulary(("mug", "ball")), negatives=None)
-    assert (query.negatives, len(query.text), len(query.notes)) == (0, 2, 1)
+    assert (query.negatives, len(query.text), len(query.notes)) == ((), 2, 1)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from nerf_methods.objectives import (
+    class_distillation,
     clip_distillation,
     feature_distribution_alignment,
     pair_weights,
@@ -167,3 +168,16 @@ def test_rda_is_bounded_and_finite_with_one_class():
     assert extreme.grad.isfinite().all()
     one = relevancy_distribution_alignment(torch.randn(5, 1), torch.rand(5, 2, 1), torch.full((5, 2), 0.5))
     assert one.item() == 0
+
+
+def test_class_distillation_is_the_cross_entropy_with_the_teachers_probabilities():
+    generator = torch.Generator().manual_seed(3)
+    ours, theirs = (torch.rand(6, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = F.cross_entropy(ours / 0.05, (theirs / 0.05).softmax(-1))
+    torch.testing.assert_close(class_distillation(ours, theirs), expected)
+
+
+def test_class_distillation_rests_where_the_teacher_is():
+    similarity = torch.rand(6, 4, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    class_distillation(similarity, similarity.detach()).backward()
+    torch.testing.assert_close(similarity.grad, torch.zeros(6, 4), atol=1e-6, rtol=0)

@@ -8,6 +8,7 @@ from nerfstudio.engine.optimizers import Optimizers
 from torch import nn
 
 from nerf_methods.config import ovs3d_method
+from nerf_methods.pipeline import forget_moments
 from nerf_methods.trainer import FusedAdamConfig, PhaseScheduler, PhaseSchedulerConfig
 
 
@@ -29,6 +30,29 @@ def test_outside_of_its_phase_a_schedule_stands_still():
     schedule = make_schedule()
     assert schedule.factor(0) == schedule.factor(100)
     assert schedule.factor(10_000) == schedule.factor(300) == pytest.approx(0.01)
+
+
+def test_a_restart_begins_the_decay_anew_without_a_warm_up():
+    schedule = PhaseSchedulerConfig(
+        warmup_steps=10, final_factor=0.01, start=100, stop=300, restart=160
+    ).setup()
+    assert schedule.factor(159) == make_schedule().factor(159)
+    assert schedule.factor(160) == 1.0
+    assert schedule.factor(299) == pytest.approx(0.01 ** (139 / 200))
+
+
+def test_moments_that_are_forgotten_are_as_of_a_new_adam():
+    parameter = nn.Parameter(torch.ones(3))
+    optimizers = make_optimizers(parameter)
+    steps(optimizers, parameter, 0, 4)
+    other = nn.Parameter(parameter.detach().clone())
+    fresh = make_optimizers(other)
+    forget_moments(optimizers, step=4)
+    rate = optimizers.optimizers["density"].param_groups[0]["lr"]
+    fresh.optimizers["density"].param_groups[0]["lr"] = rate
+    steps(optimizers, parameter, 4, 5)
+    steps(fresh, other, 4, 5)
+    torch.testing.assert_close(parameter, other)
 
 
 def test_a_phase_of_no_iterations_is_no_division_by_zero():

@@ -3,32 +3,44 @@
 import threading
 from types import SimpleNamespace
 
-from nerf_methods.viewer import QueryPanel
+from nerf_methods.viewer import QueryPanel, _legend
 from ovs3d.errors import InputError
-from ovs3d.prompts.vocabulary import Vocabulary
+from ovs3d.outputs.palette import palette
 
 
 def test_the_last_change_wins_when_an_earlier_answer_takes_longer():
     asked, go_on = [], threading.Event()
 
-    def ask(text: str, threshold: float) -> SimpleNamespace:
+    def ask(text: str, negatives: str, threshold: float, scale: int) -> SimpleNamespace:
         asked.append(text)
         if text == "mug":
             go_on.wait(timeout=20)
-            return SimpleNamespace(notes=("an old note",))
+            return SimpleNamespace(notes=("an old note",), names=("mug",))
         raise InputError("an empty prompt")
 
-    panel = QueryPanel(ask, Vocabulary(("mug",)), threshold=0.0)
-    slow = threading.Thread(target=panel._changed, args=(panel.prompts,))
+    panel = QueryPanel(ask, None, "", threshold=0.0, scales=3)
+    panel.q1_prompts.value = "mug"
+    slow = threading.Thread(target=panel._changed, args=(panel.q1_prompts,))
     slow.start()
     while not asked:
         pass
-    panel.prompts.value = "mug; "
-    fast = threading.Thread(target=panel._changed, args=(panel.prompts,))
+    panel.q1_prompts.value = "mug; "
+    fast = threading.Thread(target=panel._changed, args=(panel.q1_prompts,))
     fast.start()
     fast.join(timeout=0.5)
     go_on.set()
     for thread in (slow, fast):
         thread.join(timeout=20)
     assert asked == ["mug", "mug; "]
-    assert panel.status.value == "an empty prompt"
+    assert panel.q5_status.value == "an empty prompt"
+
+
+def test_the_legend_names_colours_and_takes_no_name_for_code():
+    lines = _legend(["mug", 'a "b" {1}']).split("\n\n")
+    assert [line.partition("</span> ")[2] for line in lines] == [
+        '{"mug"}',
+        '{"a \\"b\\" {1}"}',
+        '{"no answer"}',
+    ]
+    r, g, b = palette()[1]
+    assert f"rgb({r}, {g}, {b})" in lines[1]

@@ -1,0 +1,229 @@
+"""How good answers are, with each part of the method and without it, on worlds that nothing was tuned on.
+
+Geometry is fitted once for each world and seed; then features are learnt in every variant and asked on held-out views.
+Each result is kept as a line of <work>/rows.jsonl, so that a run which was stopped goes on, and several processes may
+share the worlds. `--report` writes docs/reports/quality.json from the lines; `scripts/write_results.py` makes tables.
+"""
+
+import copy
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import tyro
+from jaxtyping import Int
+from nerfstudio.engine.optimizers import Optimizers
+from torch import Tensor
+
+from nerf_methods.config import ovs3d_method
+from nerf_methods.evaluate import held_out_views, picture_metrics, pooled, teacher_answer
+from nerf_methods.pipeline import Ovs3dPipeline
+from nerf_methods.run import Run
+from nerf_methods.trainer import Ovs3dTrainerConfig, PhaseSchedulerConfig
+from ovs3d.eval.environment import environment
+from ovs3d.eval.miou import miou, pixel_accuracy
+from ovs3d.eval.report import Report
+from ovs3d.worlds.command import Tabletop
+
+FULL: dict[str, object] = {"model.losses.preset": "ovs3d"}
+VARIANTS: dict[str, dict[str, object]] = {
+    "full": FULL,
+    "without selection volume": FULL | {"model.selection_temperature": float("inf")},
+    "without RDA": FULL | {"model.losses.rda": 0.0},
+    "without FDA": FULL | {"model.losses.fda_pull": 0.0, "model.losses.fda_push": 0.0},
+    "without re-balance": FULL | {"model.losses.fda_rebalance": False},
+    "one scale": FULL | {"datamanager.tile_scales": (7,)},
+    "half of the views": FULL | {"datamanager.taught_share": 0.5},
+    "a tenth of the views": FULL | {"datamanager.taught_share": 0.1},
+    "released losses": {"model.losses.preset": "released"},
+    "losses of the paper": {"model.losses.preset": "paper"},
+    "plain fusion": {"model.losses.preset": "fusion"},
+}
+GEOMETRY = ("space", "proposal", "density", "appearance")
+"""Modules that the first phase trains."""
+
+
+@dataclass(frozen=True)
+class BenchQuality:
+    """Measure mIoU and accuracy on held-out views of worlds."""
+
+    work: Path = Path("outputs/quality")
+    """Folder of worlds, geometry and lines."""
+    worlds: tuple[int, ...] = (101, 102, 103, 104, 105, 106)
+    """Seeds of the worlds."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the training."""
+    variants: tuple[str, ...] = field(default_factory=lambda: tuple(VARIANTS))
+    """Which of them."""
+    geometry_steps: int = 1500
+    """Iterations of the first phase."""
+    semantic_steps: int = 400
+    """Iterations of the second phase."""
+    report: bool = False
+    """Do not measure: write the report from the lines there are."""
+
+    def run(self) -> None:
+        if self.report:
+            self._report(Path("docs/reports/quality.json"))
+            return
+        for seed in self.seeds:
+            for world in self.worlds:
+                for name in self.variants:
+                    if not any(self._is(row, world, seed, name) for row in self._rows()):
+                        self._measure(world, seed, name)
+
+    def _rows(self) -> list[dict]:
+        path = self.work / "rows.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _is(self, row: dict, world: int, seed: int, name: str) -> bool:
+        steps = [self.geometry_steps, self.semantic_steps]
+        return (row["world"], row["seed"], row["variant"], row["steps"]) == (world, seed, name, steps)
+
+    def _measure(self, world: int, seed: int, name: str) -> None:
+        start = time.perf_counter()
+        scene = self.work / f"world-{world}"
+        if not (scene / "transforms.json").exists():
+            Tabletop(out=scene, seed=world, format="nerfstudio", overwrite=True).run()
+        torch.manual_seed(seed)
+        pipeline, optimizers = self._set_up(scene, VARIANTS[name])
+        self._geometry(pipeline, optimizers, self.work / f"geometry-{world}-{seed}-{self.geometry_steps}.pt")
+        torch.manual_seed(seed)
+        steps = range(self.geometry_steps, self.geometry_steps + self.semantic_steps)
+        _train(pipeline, optimizers, steps)
+        row = {
+            "world": world,
+            "seed": seed,
+            "variant": name,
+            "steps": [self.geometry_steps, self.semantic_steps],
+        }
+        row |= _figures(Run(pipeline), with_teacher=name == "full")
+        row["seconds"] = time.perf_counter() - start
+        with (self.work / "rows.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+
+    def _set_up(self, scene: Path, changes: dict[str, object]) -> tuple[Ovs3dPipeline, Optimizers]:
+        config = copy.deepcopy(ovs3d_method.config)
+        assert isinstance(config, Ovs3dTrainerConfig)
+        config.pipeline.datamanager.data = scene
+        total = self.geometry_steps + self.semantic_steps
+        config.pipeline.geometry_fraction = self.geometry_steps / total
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            target = config.pipeline
+            for parent in parents:
+                target = getattr(target, parent)
+            setattr(target, last, value)
+        pipeline = config.pipeline.setup(device="cpu", test_mode="val")
+        pipeline.set_iterations(total)
+        for group in config.optimizers.values():
+            schedule = group["scheduler"]
+            assert isinstance(schedule, PhaseSchedulerConfig)
+            first = schedule.phase == "geometry"
+            schedule.start, schedule.stop = (
+                (0, self.geometry_steps) if first else (self.geometry_steps, total)
+            )
+        return pipeline, Optimizers(config.optimizers, pipeline.get_param_groups())
+
+    def _geometry(self, pipeline: Ovs3dPipeline, optimizers: Optimizers, path: Path) -> None:
+        """Fit colour and density, or take what was fitted before."""
+        if path.exists():
+            pipeline.model.load_state_dict(torch.load(path, weights_only=True), strict=False)
+            pipeline.model.sampler.anneal = 1.0
+        else:
+            pipeline.start_geometry()
+            _train(pipeline, optimizers, range(self.geometry_steps))
+            state = pipeline.model.state_dict()
+            torch.save({name: value for name, value in state.items() if name.split(".")[0] in GEOMETRY}, path)
+        for scheduler in optimizers.schedulers.values():
+            scheduler.last_epoch = self.geometry_steps - 1
+            scheduler.step()
+
+    def _report(self, path: Path) -> None:
+        rows = [row for row in self._rows() if row["steps"] == [self.geometry_steps, self.semantic_steps]]
+        found = {name: [row for row in rows if row["variant"] == name] for name in VARIANTS}
+        metrics: dict[str, dict[str, float]] = {}
+        for name, mine in found.items():
+            if mine:
+                metrics[name] = _mean(mine, "miou", "accuracy") | {"runs": len(mine)}
+        full = found["full"]
+        for name in ("lerf", "raw"):
+            renamed = [{"miou": row[f"{name}_miou"], "accuracy": row[f"{name}_accuracy"]} for row in full]
+            metrics[name] = _mean(renamed, "miou", "accuracy") | {"runs": len(full)}
+        for world in self.worlds:
+            mine = [row for row in full if row["world"] == world]
+            fusion = [row for row in found["plain fusion"] if row["world"] == world]
+            if mine:
+                metrics[f"world {world}"] = {
+                    "full": _mean(mine, "miou")["miou"],
+                    "raw": _mean(mine, "raw_miou")["raw_miou"],
+                    **({"plain fusion": _mean(fusion, "miou")["miou"]} if fusion else {}),
+                    "psnr": _mean(mine, "psnr")["psnr"],
+                }
+        report = Report(
+            task="Answers on worlds, with each part of the method and without it",
+            protocol="held-out views, pixels pooled over a world, absent classes skipped; means over runs",
+            classes=(),
+            metrics=metrics,
+            split=f"5 held-out views of each of the worlds {', '.join(map(str, self.worlds))}; seeds {self.seeds}",
+            weights={"clip": "mini", "dino": "mini"},
+            config={"geometry_steps": self.geometry_steps, "semantic_steps": self.semantic_steps},
+            seed=0,
+            seconds=sum(row["seconds"] for row in rows),
+            **environment(),
+        )
+        path.write_text(report.to_json())
+        print(report.to_markdown())
+
+
+def _train(pipeline: Ovs3dPipeline, optimizers: Optimizers, steps: range) -> None:
+    """nerfstudio's loop without its trainer."""
+    pipeline.train()
+    for step in steps:
+        optimizers.zero_grad_all()
+        _, losses, _ = pipeline.get_train_loss_dict(step)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizers.optimizer_step_all()
+        optimizers.scheduler_step_all(step)
+    pipeline.eval()
+
+
+def _figures(run: Run, with_teacher: bool) -> dict[str, float]:
+    """On held-out views: of the answers, and if wanted of LERF's choice of scales and of the teacher by itself."""
+    views, k = list(held_out_views(run)), len(run.query.names)
+    answers = {"": [view.answer for view in views]}
+    if with_teacher:
+        cameras = run.cameras("held-out")
+        answers["lerf_"] = [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))]
+        answers["raw_"] = [teacher_answer(run, view.photo) for view in views]
+    figures = {}
+    for name, found in answers.items():
+        confusion = pooled(views, found, k)
+        figures |= {f"{name}miou": miou(confusion), f"{name}accuracy": pixel_accuracy(confusion)}
+    pictures = [picture_metrics(view) for view in views]
+    return figures | {key: _mean(pictures, key)[key] for key in ("psnr", "depth_error")}
+
+
+@torch.no_grad()
+def best_scales(run: Run, camera) -> Int[Tensor, "h w"]:
+    """LERF's answer: each prompt at the scale where it is most relevant anywhere in the view, then the best prompt."""
+    model, view = run.pipeline.model, run.render(camera)
+    scores = []
+    for scale in range(model.context.scales):
+        model.scale = scale
+        scores.append(run.relevancies(view))
+    model.scale = None
+    stacked = torch.stack(scores)  # [s, h, w, k]
+    chosen = stacked.flatten(1, 2).amax(1).argmax(0)
+    return stacked[chosen, :, :, torch.arange(len(chosen))].argmax(0)
+
+
+def _mean(rows: list[dict], *names: str) -> dict[str, float]:
+    return {name: sum(row[name] for row in rows) / len(rows) for name in names}
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchQuality).run()

@@ -1,0 +1,26 @@
+"""The lines of Python in the README run as they are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ovs3d
+
+pytestmark = pytest.mark.slow
+
+README = Path(ovs3d.__file__).parent.parent / "README.md"
+
+
+def test_the_lines_of_python_ask_a_run(trained):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    path, prompts = "outputs/.../config.yml", "mug; red ball"
+    assert path in code
+    assert prompts in code
+    code = code.replace(path, str(trained.config)).replace(prompts, "; ".join(trained.classes[:2]))
+    found: dict = {}
+    exec(code, found)
+    assert found["labels"].shape == (120, 160)
+    assert found["scores"].shape == (120, 160, 2)
+    assert found["answers"].shape == (120 * 160,)
+    assert set(found["answers"].unique().tolist()) <= {-1, 0, 1}
