@@ -78,7 +78,8 @@ def pair_weights(
     excess = unit @ unit.transpose(1, 2) - shift
     pull, push = excess.clamp(min=0), excess.clamp(max=0)
     if rebalance:
-        counts = pull.count_nonzero().clamp(min=1), push.count_nonzero().clamp(min=1)
+        # in the type of the tokens: a number divided by a count would be float32
+        counts = [part.count_nonzero().clamp(min=1).to(excess) for part in (pull, push)]
     else:
         counts = excess.numel(), excess.numel()
     return pull * (positive / counts[0]) + push * (negative / counts[1])
