@@ -16,11 +16,11 @@ from unittest.mock import patch
 
 import torch
 import tyro
+from bench_model import training_pipeline, training_step
 from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.models.base_model import Model
-from torch.optim import Adam
 
-from nerf_methods.pipeline import Ovs3dPipeline, Ovs3dPipelineConfig
+from nerf_methods.pipeline import Ovs3dPipeline
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.command import Tabletop
@@ -50,10 +50,10 @@ class BenchField:
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:
             Tabletop(out=Path(folder) / "scene", seed=7, format="nerfstudio").run()
-            ours = self._ours(Path(folder) / "scene")
+            ours = training_pipeline(Path(folder) / "scene", self.rays, self.device)
             fields = {
-                "ovs3d": self._step(ours, ours.model),
-                "nerfacto": self._step(ours, self._nerfacto(ours)),
+                "ovs3d": training_step(ours, ours.model),
+                "nerfacto": training_step(ours, self._nerfacto(ours)),
             }
             speeds: dict[str, list[float]] = {name: [] for name in fields}
             for step in fields.values():
@@ -82,16 +82,6 @@ class BenchField:
         self.out.write_text(report.to_json())
         print(report.to_markdown())
 
-    def _ours(self, scene: Path) -> Ovs3dPipeline:
-        config = Ovs3dPipelineConfig()
-        config.datamanager.data = scene
-        config.datamanager.train_num_rays_per_batch = self.rays
-        config.datamanager.tile_scales = (1,)  # features are not part of this
-        pipeline = config.setup(device=self.device)
-        pipeline.set_iterations(1_000_000)
-        pipeline.start_geometry()
-        return pipeline
-
     def _nerfacto(self, ours: Ovs3dPipeline) -> Model:
         config = copy.deepcopy(all_methods["nerfacto"].pipeline.model)
         config.implementation = self.implementation
@@ -100,26 +90,6 @@ class BenchField:
             return config.setup(
                 scene_box=data.scene_box, num_train_data=len(data), metadata=data.metadata
             ).to(self.device)
-
-    def _step(self, pipeline: Ovs3dPipeline, model: Model) -> Callable[[], None]:
-        """One step of training, whose rays come from our data manager for both."""
-        optimizer = Adam(
-            [value for group in model.get_param_groups().values() for value in group],
-            lr=0.01,
-            eps=1e-15,
-            fused=True,
-        )
-        model.train()
-
-        def step() -> None:
-            rays, batch = pipeline.datamanager.next_train(0)
-            outputs = model(rays)
-            losses = model.get_loss_dict(outputs, batch, model.get_metrics_dict(outputs, batch))
-            optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            optimizer.step()
-
-        return step
 
     def _measure(self, step: Callable[[], None], count: int) -> float:
         """Rays per second."""

@@ -15,7 +15,14 @@ trained on such worlds only and have never seen a photo: nothing here says how p
 def results(reports: Path) -> str:
     """The page, from a folder of reports."""
     parts = [HEAD, _mini(json.loads((reports / "mini.json").read_text()))]
-    for name, section in (("demo", _demo), ("field", _field)):
+    sections = {
+        "demo": _demo,
+        "field": _field,
+        "semantics": _semantics,
+        "query": _query,
+        "store": _store,
+    }
+    for name, section in sections.items():
         report = reports / f"{name}.json"
         if report.exists():
             parts.append(section(json.loads(report.read_text())))
@@ -66,6 +73,64 @@ def _field(report: dict) -> str:
     rows += [("ratio", f"{metrics['ratio']:.1f}"), ("least of the rounds", f"{metrics['least_ratio']:.1f}")]
     title = f"{report['task']} (`docs/reports/field.json`)"
     return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + _machine(report)
+
+
+def _semantics(report: dict) -> str:
+    rows = []
+    for samples, found in report["metrics"].items():
+        forms = [name.removesuffix("_seconds") for name in found if name.endswith("_seconds")]
+        rows += [
+            (f"{samples}, {name.replace('_', ', ', 1).replace('_', ' ')}", *_cost(found, name))
+            for name in forms
+        ]
+    title = f"{report['task']} (`docs/reports/semantics.json`)"
+    head = ("", "seconds", "times faster (target 10)", "peak MiB", "times smaller (target 20)")
+    protocol, metrics = report["protocol"], report["metrics"].values()
+    losses, gradients = (max(one[f"{what}_difference"] for one in metrics) for what in ("loss", "gradient"))
+    about = (
+        f"\n{protocol[0].upper()}{protocol[1:]}. *published* holds 512 channels at every sample and a vector over "
+        f"classes for every pair of pixels; *ovs3d* has the same losses and gradients, up to {losses:.0e} and "
+        f"{gradients:.0e}, from all samples of a weight above 1e-4, and is measured once more with the few that it "
+        "takes by default.\n"
+    )
+    return _table(title, head, rows) + about + _machine(report)
+
+
+def _cost(found: dict, form: str) -> tuple[str, ...]:
+    faster, smaller = (found.get(f"{form}_times_{word}") for word in ("faster", "smaller"))
+    return (
+        f"{found[f'{form}_seconds']:.2f}",
+        f"{faster:.1f}" if faster else "",
+        f"{found[f'{form}_mib']:.0f}",
+        f"{smaller:.1f}" if smaller else "",
+    )
+
+
+def _query(report: dict) -> str:
+    metrics = report["metrics"]
+    rows = [("rendering", f"{metrics['rays_per_second']:.0f} rays/s")]
+    for clip, found in metrics.items():
+        if isinstance(found, dict):
+            parts = f"text {found['text_seconds']:.2f}, answers {found['answer_seconds']:.2f}"
+            rows.append((f"{clip}: prompts to picture ({parts})", f"{found['seconds']:.2f} s"))
+    title = f"{report['task']} (`docs/reports/query.json`)"
+    return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + _machine(report)
+
+
+def _store(report: dict) -> str:
+    rows = [
+        (
+            name,
+            f"{found['tiles']}",
+            f"{found['store_bytes'] / 1e6:.2f} MB",
+            f"{found['published_bytes'] / 1e6:.1f} MB",
+            f"{found['ratio']:.0f}",
+        )
+        for name, found in report["metrics"].items()
+    ]
+    head = ("", "tiles", "stored", "published map", "times smaller (target 300)")
+    title = f"{report['task']} (`docs/reports/store.json`)"
+    return _table(title, head, rows) + f"\n{report['protocol'].capitalize()}.\n"
 
 
 def _machine(report: dict) -> str:

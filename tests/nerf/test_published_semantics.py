@@ -1,0 +1,85 @@
+"""A step of the second phase has the losses and the gradients of the published code, which holds far more for them."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from nerfstudio.data.scene_box import SceneBox
+
+from nerf_methods import semantics
+from nerf_methods.datamanager import SceneContext
+from nerf_methods.losses import LossConfig
+from nerf_methods.model import Ovs3dModel, Ovs3dModelConfig
+from nerf_methods.semantics import PatchBatch, SurfaceBatch
+from ovs3d.foundation.clip import load_clip
+from ovs3d.scene import SceneSettings
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "published_semantics.py"
+SAMPLES, CLASSES, SCALES = 13, 4, 3
+
+
+def load_published():
+    spec = importlib.util.spec_from_file_location("published_semantics", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def make_model() -> Ovs3dModel:
+    """Small, and as different from place to place as a trained one."""
+    context = SceneContext(SceneSettings(), load_clip("mini"), torch.zeros(3), 1.0, SCALES)
+    config = Ovs3dModelConfig(losses=LossConfig("released"), features=(4, 9), selection=(3, 7))
+    config.density_resolutions = config.proposal_resolutions = (4,)
+    model = config.setup(
+        scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata={"context": context}
+    )
+    with torch.no_grad():
+        for value in (*model.feature.volume.parameters(), *model.selection.volume.parameters()):
+            value.mul_(10)
+    return model.double()
+
+
+def make_rays(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples in the cube, most of them of a weight that is too small to be looked up."""
+    random = torch.rand(*shape, SAMPLES, dtype=torch.float64)
+    weights = torch.where(random > 0.6, random / SAMPLES, 1e-4 * random)
+    return 2 * torch.rand(*shape, SAMPLES, 3, dtype=torch.float64) - 1, weights
+
+
+def make_batches(d: int) -> tuple[SurfaceBatch, PatchBatch]:
+    teacher = F.normalize(torch.randn(50, SCALES, d, dtype=torch.float64), dim=-1)
+    relevancy = torch.rand(50, SCALES, CLASSES, dtype=torch.float64)
+    tokens = torch.randn(3, 20, 6, dtype=torch.float64) + 0.7
+    return SurfaceBatch(*make_rays(50), teacher, relevancy), PatchBatch(*make_rays(3, 20), tokens)
+
+
+def step(model, form, surface, patches):
+    model.zero_grad()
+    losses = form.semantic_losses(model, surface) | form.patch_losses(model, patches)
+    torch.stack(list(losses.values())).sum().backward()
+    return losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_losses_and_gradients_are_those_of_the_published_form(monkeypatch):
+    torch.manual_seed(0)
+    published, model = load_published(), make_model()
+    monkeypatch.setattr(published, "CHUNK", 16)
+    d = model.context.clip.d
+    text = F.normalize(torch.randn(CLASSES, d, dtype=torch.float64), dim=-1)
+    monkeypatch.setattr(Ovs3dModel, "class_texts", lambda _: text)
+    surface, patches = make_batches(d)
+    expected, expected_gradients = step(model, published, surface, patches)
+    kept = [published.shaded(batch.points, batch.weights) for batch in (surface, patches)]
+    surface, patches = (
+        replace(batch, points=points, weights=weights)
+        for batch, (points, weights) in zip((surface, patches), kept, strict=True)
+    )
+    assert surface.weights.shape[1] < SAMPLES
+    losses, gradients = step(model, semantics, surface, patches)
+    assert {name.split(".")[0] for name in gradients} == {"feature", "selection"}
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
