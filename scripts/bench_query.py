@@ -20,6 +20,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nerf_methods.answers import answer_pictures
 from nerf_methods.losses import LossConfig
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.pipeline import Ovs3dPipeline
@@ -103,9 +104,9 @@ class BenchQuery:
 def seconds_to_answer(model: Ovs3dModel, features: Float[Tensor, "h w c"], text: str) -> tuple[float, float]:
     """How long a typed question takes to become embeddings, and these to become heat maps and a label map."""
     start = time.perf_counter()
-    model.ask_text(text, 0.0)
+    query = model.ask_text(text, "", threshold=0.0, scale=0)
     asked = time.perf_counter()
-    model.answers(features)
+    answer_pictures(query, model.similarity(features), torch.zeros(*features.shape[:2], 3))
     return asked - start, time.perf_counter() - asked
 
 

@@ -95,7 +95,7 @@ class BenchSemantics:
                 value.mul_(10)
         names = tuple(f"class {i}" for i in range(self.classes))
         text = F.normalize(torch.randn(self.classes, self.d), dim=-1)
-        model.query = Query(names, text, 0, 0, threshold=0.0, known=tuple(range(self.classes)))
+        model.query = Query(names, text, 0, (), threshold=0.0, known=tuple(range(self.classes)))
         return model.train()
 
     def _compare(self, model: Ovs3dModel, samples: int) -> dict[str, float]:
@@ -143,6 +143,7 @@ def _heaviest(model: Ovs3dModel, points: Tensor, weights: Tensor) -> tuple[Tenso
 def _step(model: Ovs3dModel, form: ModuleType, surface: SurfaceBatch, patches: PatchBatch) -> Losses:
     model.zero_grad(set_to_none=True)
     losses = form.semantic_losses(model, surface) | form.patch_losses(model, patches)
+    losses.pop("scale_loss", None)  # for the viewer's scales, which the published form does not have
     torch.stack(list(losses.values())).sum().backward()
     return losses
 

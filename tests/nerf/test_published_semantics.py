@@ -60,6 +60,7 @@ def make_batches(d: int) -> tuple[SurfaceBatch, PatchBatch]:
 def step(model, form, surface, patches):
     model.zero_grad()
     losses = form.semantic_losses(model, surface) | form.patch_losses(model, patches)
+    losses.pop("scale_loss", None)  # for the viewer's scales, which the published form does not have
     torch.stack(list(losses.values())).sum().backward()
     return losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
