@@ -24,6 +24,8 @@ from ovs3d.outputs.palette import palette
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE_S = 120
+SCREENSHOT = Path("outputs/viewer.png")
+"""What the viewer looked like at the end."""
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,7 @@ def test_typed_prompts_change_the_label_map(browser, address, trained):
     options[names.index("segmentation")].click()
     WebDriverWait(browser, PATIENCE_S).until(lambda driver: share_of_color(driver, colors[1]) > 0.2)
     assert share_of_color(browser, colors[0]) < 0.01
+    legend = browser.find_element(By.TAG_NAME, "body").text
+    assert all(f"■ {name}" in legend for name in ("xylophone", trained.classes[-1], "no answer"))
+    SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
+    SCREENSHOT.write_bytes(browser.get_screenshot_as_png())

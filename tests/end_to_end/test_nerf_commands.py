@@ -11,6 +11,7 @@ import trimesh
 from nerf_runs import Trained, command
 from PIL import Image
 
+from nerf_methods.cli import main
 from nerf_methods.run import Run, View, load_run
 from ovs3d.geometry import Camera, camera_from_pixel, opengl_from_opencv, pixel_centres, transform
 
@@ -29,11 +30,8 @@ def view(run) -> View:
     return run.render(run.cameras("held-out"))
 
 
-def ask(trained: Trained, name: str, *words: object, **options: object) -> list[str]:
-    """Run a command and give what it printed."""
-    done = command("ovs3d-nerf", name, "--run", trained.config, *words, **options)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout.splitlines()
+def ask(trained: Trained, name: str, *words: object) -> None:
+    main([name, "--run", str(trained.config), *map(str, words)])
 
 
 def test_a_few_lines_of_python_ask_a_run(trained, run, view):
@@ -74,7 +72,7 @@ def test_points_in_space_are_asked_as_pixels_are(trained, run, view):
 
 
 def test_query_writes_pictures_of_every_held_out_view(trained, tmp_path):
-    ask(trained, "query", "--prompt", f"{trained.classes[0]}; {trained.classes[1]}", "--out", tmp_path)
+    ask(trained, "query", "--prompt", "; ".join(trained.classes[:2]), "--out", tmp_path)
     kinds = {"color", "labels", "ids", f"heat {trained.classes[0]}", f"heat {trained.classes[1]}"}
     assert {path.name for path in tmp_path.iterdir()} == kinds
     for kind in kinds:
@@ -88,14 +86,15 @@ def test_query_writes_pictures_of_every_held_out_view(trained, tmp_path):
 
 
 def test_query_films_the_way_through_the_photos_and_along_a_camera_path(trained, run, tmp_path):
-    options = {"out": tmp_path / "photos", "fps": 4, "seconds": 1, "short-side": 30}
-    ask(trained, "query", "--video", **options)
+    small = ("--fps", 4, "--seconds", 1, "--short-side", 30)
+    ask(trained, "query", "--video", "--out", tmp_path / "photos", *small)
     pose = torch.cat([run.cameras()[0].camera_to_worlds, torch.tensor([[0.0, 0, 0, 1]])])
     step = {"camera_to_world": pose.flatten().tolist(), "fov": 50.0}
     path = tmp_path / "path.json"
     content = {"render_height": 31, "render_width": 41, "camera_path": [step] * 3}
     path.write_text(json.dumps(content))
-    ask(trained, "query", "--video", "--cameras", path, "--prompt", trained.classes[0], out=tmp_path / "path")
+    words = ("--video", "--cameras", path, "--prompt", trained.classes[0])
+    ask(trained, "query", *words, "--out", tmp_path / "path")
     names = {path.name for path in (tmp_path / "photos").iterdir()}
     assert names == {"color.mp4", "labels.mp4", *(f"heat {name}.mp4" for name in trained.classes)}
     assert frames_of(tmp_path / "photos" / "labels.mp4") == 4
@@ -107,12 +106,11 @@ def frames_of(path: Path) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-def test_export_writes_points_and_meshes_where_the_scene_is(trained, tmp_path):
-    options = {"out": tmp_path, "resolution": 40, "short-side": 60}
-    lines = ask(trained, "export", **options)
-    assert [line for line in lines if line.startswith("wrote ")] == [
-        f"wrote {path}" for path in sorted(tmp_path.iterdir(), key=lambda path: lines.index(f"wrote {path}"))
-    ]
+def test_export_writes_points_and_meshes_where_the_scene_is(trained, tmp_path, capsys):
+    ask(trained, "export", "--out", tmp_path, "--resolution", 40, "--short-side", 60)
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")}
+    assert named == {str(path) for path in tmp_path.iterdir()}
     points = trimesh.load(tmp_path / "points.ply")
     assert len(points.vertices) > 10_000
     for name in ("labels.ply", "labels.glb"):
@@ -138,8 +136,16 @@ def test_export_writes_points_and_meshes_where_the_scene_is(trained, tmp_path):
     ],
     ids=["no run", "empty prompt", "no path", "images and video", "no prompts"],
 )
-def test_bad_input_is_one_line_and_status_2(trained, words, message):
-    done = command("ovs3d-nerf", *(str(trained.config) if word == "RUN" else word for word in words))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_bad_input_is_one_line_and_status_2(trained, words, message, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main([str(trained.config) if word == "RUN" else word for word in words])
+    assert raised.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_the_command_is_installed():
+    done = command("ovs3d-nerf", "query", "--run", "nowhere.yml", "--out", "x")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no run at nowhere.yml" in done.stderr

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nerf_runs import HELD_OUT, Trained, command
+from nerf_runs import HELD_OUT, Trained, train
 from PIL import Image
 
+from nerf_methods.cli import main
 from nerf_methods.run import Run, load_run
 from ovs3d.eval.lerf_ovs import plain_mask
 
@@ -21,9 +22,8 @@ def run(trained) -> Run:
 
 
 def evaluate(trained: Trained, out: Path, protocol: str, *words: object) -> dict:
-    parts = ["evaluate", "--run", trained.config, "--protocol", protocol, "--out", out, *words]
-    done = command("ovs3d-nerf", *parts)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    parts = ("evaluate", "--run", trained.config, "--protocol", protocol, "--out", out, *words)
+    main([str(part) for part in parts])
     report = json.loads((out / "report.json").read_text())
     assert report["protocol"].startswith(protocol)
     return report
@@ -89,8 +89,6 @@ def test_a_box_around_the_most_relevant_pixel_is_a_hit_and_another_is_not(traine
 
 
 def test_the_released_metrics_are_measured_at_an_eighth_of_the_size(trained, tmp_path):
-    from nerf_runs import train
-
     run = train(trained.llff, tmp_path, "llff", iterations=12)
     of_llff = Trained(trained.llff, trained.llff, run, trained.classes)
     metrics = evaluate(of_llff, tmp_path / "out", "3dovs-released")["metrics"]
@@ -109,8 +107,10 @@ def test_the_released_metrics_are_measured_at_an_eighth_of_the_size(trained, tmp
     ],
     ids=["no truth", "no frames", "no masks", "prompts", "other layout"],
 )
-def test_a_protocol_without_its_truth_is_one_line_and_status_2(trained, tmp_path, words, message):
-    done = command("ovs3d-nerf", "evaluate", "--run", trained.config, "--out", tmp_path, *words)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
+def test_a_protocol_without_its_truth_is_one_line_and_status_2(trained, tmp_path, words, message, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["evaluate", "--run", str(trained.config), "--out", str(tmp_path), *words])
+    assert raised.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert message in lines[0]

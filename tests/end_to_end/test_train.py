@@ -219,6 +219,33 @@ def test_what_is_typed_in_the_viewer_is_answered_without_training(trained, pipel
     assert len(after["segmentation"].flatten(0, 1).unique(dim=0)) <= 2
 
 
+def test_another_question_to_the_same_view_renders_nothing(trained, pipeline, viewer, monkeypatch):
+    type_prompts(pipeline, trained.classes[0])
+    before = small_picture(pipeline)
+    monkeypatch.setattr(pipeline.model, "render", None)
+    type_prompts(pipeline, *trained.classes[1:3])
+    after = small_picture(pipeline)
+    assert torch.equal(after["rgb"], before["rgb"])
+    assert "composited_1" in after
+    assert "composited_1" not in before
+
+
+def test_negatives_and_scale_are_part_of_the_question(trained, pipeline, viewer):
+    panel, (first, second) = pipeline.model.panel, trained.classes[:2]
+    type_prompts(pipeline, first)
+    plain = small_picture(pipeline)["relevancy_0"]
+    panel.q2_negatives.gui_handle.value = second
+    wait_until(lambda: pipeline.model.query.negatives == (second,))
+    against = small_picture(pipeline)["relevancy_0"]
+    assert not torch.equal(against, plain)
+    panel.q4_scale.gui_handle.value = 1
+    wait_until(lambda: pipeline.model.scale == 0)
+    assert not torch.equal(small_picture(pipeline)["relevancy_0"], against)
+    panel.q4_scale.gui_handle.value = 0
+    panel.q2_negatives.gui_handle.value = ""
+    wait_until(lambda: pipeline.model.scale is None and pipeline.model.query.negatives == ())
+
+
 def test_a_question_that_cannot_be_asked_keeps_the_last_and_is_explained(trained, pipeline, viewer):
     panel = pipeline.model.panel
     type_prompts(pipeline, trained.classes[0])
