@@ -37,7 +37,7 @@ class Features:
     tile_batch: int = 256
     """Tiles per call of CLIP (clip-tiles)."""
     short_side: int = 480
-    """Larger images are made smaller until their shorter side has as many pixels (clip-dense, dino)."""
+    """Images are made smaller, for dino also larger, until their shorter side has as many pixels (clip-dense, dino)."""
     device: str | None = None
     """cpu, cuda or cuda:<number>. Default: cuda where there is one."""
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nerf_methods import model as model_module
+from nerf_methods import volumes
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.trainer import Ovs3dTrainer
@@ -65,6 +65,7 @@ def build(data: Path, weights: str | Path, prompt: str | None = None) -> Ovs3dPi
     config = copy.deepcopy(ovs3d_method.config.pipeline)
     config.datamanager.data, config.datamanager.tile_scales = data, (1,)
     config.datamanager.weights = f"tiny/{weights}" if isinstance(weights, Path) else weights
+    config.datamanager.guide_tiles = False  # a CLIP of one's own has no DINO beside it
     config.model.prompt = prompt
     config.model.density_resolutions = (4, 8)
     return config.setup(device="cpu")
@@ -206,7 +207,7 @@ def test_weights_that_nobody_knows(scene, refusal, name, message):
 
 def test_tinycudann_where_there_is_no_cuda(scene, refusal, monkeypatch):
     monkeypatch.setattr(ovs3d_method.config.pipeline.model, "volumes", "hash")
-    monkeypatch.setattr(model_module, "TCNN_EXISTS", False)
+    monkeypatch.setattr(volumes, "TCNN_EXISTS", False)
     assert "tinycudann needs CUDA" in refusal(scene)
 
 
@@ -280,6 +281,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(scene):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
 
     flags = ["--max-num-iterations", "1", "--pipeline.datamanager.tile-scales", "1"]
+    flags += ["--pipeline.datamanager.dino-short-side", "64"]
     done = ns_train(scene, *flags, preexec_fn=one_megabyte)
     assert done.returncode == 2, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
