@@ -1,4 +1,4 @@
-"""What nerfstudio's cameras lack: rays at given pixels of one photo, a grid of such, and projection into it."""
+"""What nerfstudio's cameras lack: rays at given pixels or at the corners of photos, and projection into them."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +20,14 @@ def rays_through(coords: Float[Tensor, "n 2"], cameras: Cameras, view: int) -> R
     """Rays through pixels of a photo, (row, column)."""
     index = torch.full((len(coords), 1), view, device=cameras.device)
     return cameras.generate_rays(camera_indices=index, coords=coords.to(cameras.device))
+
+
+def corner_rays(cameras: Cameras) -> RayBundle:
+    """Rays through the corners of all photos, four of each in turn."""
+    index = torch.arange(len(cameras), device=cameras.device).repeat_interleave(4)[:, None]
+    size = torch.cat([cameras.height, cameras.width], dim=1)[index[:, 0]]
+    corners = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], device=cameras.device).repeat(len(cameras), 1)
+    return cameras.generate_rays(camera_indices=index, coords=(corners * size).float())
 
 
 def project(

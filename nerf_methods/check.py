@@ -57,8 +57,11 @@ def _is_pose(matrix: object) -> bool:
     return bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=0.05))
 
 
-def check_images(paths: Sequence[Path], cameras: Cameras) -> None:
+def check_images(paths: Sequence[Path], cameras: Cameras, parser: str = "ovs3d-data") -> None:
     """Refuse images that cannot be decoded or are not of their camera's size.
+
+    Args:
+        parser: the name by which the user calls the data parser.
 
     Raises:
         InputError: names the image.
@@ -66,7 +69,7 @@ def check_images(paths: Sequence[Path], cameras: Cameras) -> None:
     if not paths:
         raise InputError(
             "no images in this part of the scene: it needs views for training and held-out ones; with less than"
-            " ten photos end the command with `ovs3d-data --train-split-fraction 0.8`"
+            f" ten photos end the command with `{parser} --train-split-fraction 0.8`"
         )
     for path, height, width in zip(paths, cameras.height.flatten(), cameras.width.flatten(), strict=True):
         image = read_image(path)

@@ -14,6 +14,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
 from nerf_methods.dataparser import Ovs3dDataParserConfig
+from nerf_methods.frustum import Frustum
 from nerf_methods.labels import read_labels
 from nerf_methods.space import focus_of
 from ovs3d.errors import InputError
@@ -72,6 +73,8 @@ class SceneContext:
     """Half the median distance to it."""
     scales: int
     """Number of tile scales."""
+    frustum: Frustum | None = None
+    """What the cameras see, if the data parser says that the scene is to be fitted in NDC."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,7 @@ class Ovs3dDataManager(VanillaDataManager):
             clip=load_clip(self.weights, device=str(self.device)),
             center=center,
             radius=radius,
+            frustum=self.train_dataset.metadata.get("frustum"),
             scales=len(config.tile_scales),
         )
         self.train_dataset.metadata["context"] = self.context

@@ -8,23 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
-from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from nerfstudio.data.scene_box import SceneBox
-from nerfstudio.data.utils.dataparsers_utils import get_train_eval_split_fraction
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
-from torch import Tensor
 
+from nerf_methods.cameras import corner_rays
 from nerf_methods.check import check_images, check_transforms
-from nerf_methods.labels import mask_folders
+from nerf_methods.frustum import NEAR, Frustum
+from nerf_methods.llff import average_pose, read_llff
 from ovs3d.errors import InputError
-from ovs3d.images import image_size
-from ovs3d.scene import photos_in
 
 
 @dataclass
@@ -63,72 +59,85 @@ class Ovs3dDataParser(Nerfstudio):
         return outputs
 
     def _llff(self, scene: Path, split: str) -> DataparserOutputs:
-        """A 3D-OVS scene. Views with masks are held out; without any, nerfstudio's fraction decides."""
-        images = photos_in(scene / "images")
-        poses, focal = read_poses_bounds(scene / "poses_bounds.npy", images)
+        """A scene in the layout of 3D-OVS."""
+        photos = read_llff(scene)
         poses, transform = auto_orient_and_center_poses(
-            poses, method=self.config.orientation_method, center_method=self.config.center_method
+            photos.poses, method=self.config.orientation_method, center_method=self.config.center_method
         )
         scale = self.config.scale_factor
         if self.config.auto_scale_poses:
             scale /= float(poses[:, :3, 3].abs().max())
         poses[:, :3, 3] *= scale
-        chosen = self._llff_split(scene, images, split)
-        sizes = torch.tensor([image_size(images[i]) for i in chosen])
-        cameras = Cameras(
-            camera_to_worlds=poses[chosen, :3],
-            fx=focal[chosen, None] * sizes[:, 1:],
-            fy=focal[chosen, None] * sizes[:, 1:],
-            cx=sizes[:, 1:] / 2,
-            cy=sizes[:, :1] / 2,
-            width=sizes[:, 1:],
-            height=sizes[:, :1],
-            camera_type=CameraType.PERSPECTIVE,
-        )
+        chosen = photos.split(split, self.config.train_split_fraction)
         return DataparserOutputs(
-            image_filenames=[images[i] for i in chosen],
-            cameras=cameras,
+            image_filenames=[photos.images[i] for i in chosen],
+            cameras=photos.cameras(poses, chosen),
             scene_box=SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]) * self.config.scene_scale),
             dataparser_scale=scale,
             dataparser_transform=transform,
         )
 
-    def _llff_split(self, scene: Path, images: list[Path], split: str) -> list[int]:
-        held_out = sorted(set(mask_folders(scene)) & set(range(len(images))))
-        if not held_out:
-            train, test = get_train_eval_split_fraction(images, self.config.train_split_fraction)
-            return (train if split == "train" else test).tolist()
-        return [i for i in range(len(images)) if i not in held_out] if split == "train" else held_out
+
+@dataclass
+class Ovs3dLlffDataParserConfig(DataParserConfig):
+    """A forward-facing scene in the layout of 3D-OVS, to be fitted in normalised device coordinates."""
+
+    _target: type = field(default_factory=lambda: Ovs3dLlffDataParser)
+    train_split_fraction: float = 0.9
+    """Share of the photos that are trained on, where no photo has masks; else those without are."""
 
 
-def read_poses_bounds(path: Path, images: list[Path]) -> tuple[Float[Tensor, "b 4 4"], Float[Tensor, " b"]]:
-    """LLFF poses as OpenGL camera-to-world, and focal lengths in image widths.
+@dataclass
+class Ovs3dLlffDataParser(DataParser):
+    """Puts the mean camera at the origin, looking along -z, and the near plane at depth 1, as LLFF does."""
 
-    A row is a 3x5 matrix [down, right, backwards, position, (height, width, focal)] and the near and far depth.
+    config: Ovs3dLlffDataParserConfig
 
-    Raises:
-        InputError: not of that shape, not finite, or not as many as there are images.
-    """
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: not a NumPy array ({error})") from error
-    if rows.ndim != 2 or rows.shape[1] != 17:
-        raise InputError(f"{path}: expected rows of 17 numbers, got shape {rows.shape}")
-    if len(rows) != len(images):
-        raise InputError(f"{path}: {len(rows)} poses for {len(images)} images in {path.parent / 'images'}")
-    if len(rows) == 0:
-        raise InputError(f"{path.parent}: no images")
-    bad = np.flatnonzero(~np.isfinite(rows).all(1))
-    if len(bad):
-        raise InputError(f"{path}: the pose of {images[bad[0]].name} is not finite ({len(bad)} such poses)")
-    matrices = torch.from_numpy(rows[:, :15].reshape(-1, 3, 5)).float()
-    down, right, back, position, size = matrices.unbind(-1)
-    poses = torch.eye(4).repeat(len(rows), 1, 1)
-    poses[:, :3] = torch.stack([right, -down, back, position], dim=-1)
-    return poses, size[:, 2] / size[:, 1]
+    def _generate_dataparser_outputs(self, split: str = "train") -> DataparserOutputs:
+        scene = self.config.data
+        path = scene / "poses_bounds.npy"
+        if not path.exists():
+            raise InputError(
+                f"{scene}: `ovs3d-llff` reads images/ and poses_bounds.npy, the layout of 3D-OVS, and there is no "
+                "poses_bounds.npy; for transforms.json end the command with `ovs3d-data`"
+            )
+        photos = read_llff(scene)
+        near, far = float(photos.bounds[:, 0].min()), float(photos.bounds[:, 1].max())
+        if not 0 < near <= far:
+            raise InputError(
+                f"{path}: expected depth bounds 0 < near <= far in the last two columns, got {near:g} and {far:g}; "
+                "`ovs3d-data` does without them"
+            )
+        mean_from_world, scale = average_pose(photos.poses).inverse(), 1 / (NEAR * near)
+        poses = (mean_from_world @ photos.poses)[:, :3]
+        poses[:, :, 3] *= scale
+        chosen = photos.split(split, self.config.train_split_fraction)
+        images, cameras = [photos.images[i] for i in chosen], photos.cameras(poses, chosen)
+        check_images(images, cameras, parser="ovs3d-llff")
+        return DataparserOutputs(
+            image_filenames=images,
+            cameras=cameras,
+            metadata={"frustum": _frustum(images, cameras, (near * scale, far * scale))},
+            dataparser_scale=scale,
+            dataparser_transform=mean_from_world[:3],
+        )
+
+
+def _frustum(images: list[Path], cameras: Cameras, bounds: tuple[float, float]) -> Frustum:
+    rays = corner_rays(cameras)
+    sideways = (rays.directions[:, 2] >= 0).view(-1, 4).any(1).nonzero()[:, 0].tolist()
+    if sideways:
+        raise InputError(
+            f"{images[sideways[0]]}: a part of the photo looks sideways or back from the mean view ({len(sideways)} "
+            "such photos), but in NDC all must look ahead: end the command with `ovs3d-data`"
+        )
+    return Frustum(rays.origins, rays.directions, bounds)
 
 
 ovs3d_dataparser = DataParserSpecification(
     config=Ovs3dDataParserConfig(), description="nerfstudio's transforms.json, or the layout of 3D-OVS."
+)
+
+ovs3d_llff_dataparser = DataParserSpecification(
+    config=Ovs3dLlffDataParserConfig(), description="Forward-facing scenes in the layout of 3D-OVS, in NDC."
 )

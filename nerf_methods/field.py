@@ -1,6 +1,6 @@
 """The fields: density, colour, CLIP features and scale selection.
 
-``x`` are positions in the cube [-1, 1]^3 of `nerf_methods.space.SceneSpace`.
+``x`` are positions in the cube [-1, 1]^3 of `nerf_methods.space.SceneSpace` or `nerf_methods.frustum.FrustumSpace`.
 """
 
 from collections.abc import Callable

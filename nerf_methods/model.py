@@ -19,6 +19,7 @@ from torchmetrics.functional import peak_signal_noise_ratio
 from nerf_methods.answers import answer_pictures
 from nerf_methods.datamanager import SceneContext
 from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
+from nerf_methods.frustum import FrustumSpace
 from nerf_methods.geometry import geometry_losses
 from nerf_methods.labels import remap
 from nerf_methods.last_view import LastView
@@ -98,7 +99,8 @@ class Ovs3dModel(Model):
         context: SceneContext = self.kwargs["metadata"]["context"]
         self.context = context
         self.losses = config.losses.resolve()
-        self.space = SceneSpace(context.center, context.radius)
+        frustum = context.frustum
+        self.space = SceneSpace(context.center, context.radius) if frustum is None else FrustumSpace(frustum)
         self.proposal = DensityGrid(config.proposal_resolutions)
         detail = self._make_volume(config.appearance) if config.volumes == "hash" else None
         self.density = DensityGrid(config.density_resolutions, detail=detail)

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import PDFSampler, SpacedSampler
 from torch import Tensor, nn
 
+from nerf_methods.frustum import FrustumSpace
 from nerf_methods.space import SceneSpace
 
 
@@ -25,27 +25,25 @@ class Sampled:
 class ProposalSampler(nn.Module):
     """Mip-NeRF 360's online distillation with one proposal (Barron et al. 2022, section 3).
 
-    Distances are spaced evenly up to the scene's focus and in disparity beyond, as in nerfacto.
+    The proposal's samples are spaced as the space says.
     """
 
-    def __init__(self, space: SceneSpace, proposal: nn.Module, density: nn.Module, counts: tuple[int, int]):
+    def __init__(
+        self,
+        space: SceneSpace | FrustumSpace,
+        proposal: nn.Module,
+        density: nn.Module,
+        counts: tuple[int, int],
+    ):
         super().__init__()
         self.space, self.proposal, self.density = space, proposal, density
         self.counts = counts
         self.anneal = 1.0
-        self.first = SpacedSampler(self._spacing, self._distance, train_stratified=True, single_jitter=False)
         self.second = PDFSampler(include_original=False, single_jitter=False)
 
-    def _spacing(self, t: Tensor) -> Tensor:
-        focus = 2 * self.space.radius
-        return torch.where(t < focus, t / (2 * focus), 1 - focus / (2 * t))
-
-    def _distance(self, s: Tensor) -> Tensor:
-        focus = 2 * self.space.radius
-        return torch.where(s < 0.5, 2 * focus * s, focus / (2 - 2 * s))
-
     def forward(self, rays: RayBundle) -> Sampled:
-        coarse = self.first(rays, num_samples=self.counts[0])
+        first = SpacedSampler(*self.space.spacing(rays), train_stratified=self.training)
+        coarse = first(rays, num_samples=self.counts[0])
         coarse_weights = coarse.get_weights(self._densities(self.proposal, coarse))
         fine = self.second(rays, coarse, coarse_weights.detach() ** self.anneal, num_samples=self.counts[1])
         return Sampled(coarse, coarse_weights, fine, fine.get_weights(self._densities(self.density, fine)))

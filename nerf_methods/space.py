@@ -1,7 +1,10 @@
 """Where a scene lies: the cube that every grid of the field covers."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
 
@@ -50,6 +53,21 @@ class SceneSpace(nn.Module):
         The derivative of the contraction, 1 / norm^2 with the norm of the position in the world.
         """
         return (2 - 2 * x.abs().amax(dim=-1)).clamp(0, 1).square()
+
+    def spacing(self, rays: RayBundle) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """What even steps along any ray are even in, as a function of distance, and its inverse.
+
+        Distance up to the scene's focus and disparity beyond, as in nerfacto.
+        """
+        focus = 2 * self.radius
+
+        def spacing(t: Tensor) -> Tensor:
+            return torch.where(t < focus, t / (2 * focus), 1 - focus / (2 * t))
+
+        def distance(s: Tensor) -> Tensor:
+            return torch.where(s < 0.5, 2 * focus * s, focus / (2 - 2 * s))
+
+        return spacing, distance
 
 
 def focus_of(camera_to_worlds: Float[Tensor, "b 3 4"]) -> tuple[Float[Tensor, "3"], float]:

@@ -18,7 +18,11 @@ _REQUIRED = {  # module: its distribution
     "trimesh": "trimesh",
     "embreex": "embreex",
 }
-_PLUGIN = {"nerfstudio.method_configs": "ovs3d", "nerfstudio.dataparser_configs": "ovs3d-data"}
+_PLUGIN = (  # entry points: group and name
+    ("nerfstudio.method_configs", "ovs3d"),
+    ("nerfstudio.dataparser_configs", "ovs3d-data"),
+    ("nerfstudio.dataparser_configs", "ovs3d-llff"),
+)
 _REAL_WEIGHTS = ("ViT-B-16/openai", "vit_base_patch8_224_dino/facebook", "vit_b/facebook")
 _TINYCUDANN = "git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"
 
@@ -71,7 +75,7 @@ def examine() -> Iterator[Finding]:
         "tinycudann", "tinycudann", f"only for hash grids: pip install {_TINYCUDANN}", required=False
     )
     if nerfstudio.state == "ok":
-        yield from (_entry_point(group, name) for group, name in _PLUGIN.items())
+        yield from (_entry_point(group, name) for group, name in _PLUGIN)
     yield from (_mini(kind) for kind in ("clip", "dino", "sam"))
     if all(package.state == "ok" for package in packages):
         yield from (_published(name) for name in _REAL_WEIGHTS)

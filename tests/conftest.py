@@ -1,4 +1,4 @@
-"""A scene that is made in milliseconds."""
+"""Scenes that are made in milliseconds."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,21 @@ HEIGHT, WIDTH, FOCAL = 48, 64, 70.0
 @pytest.fixture
 def ring_views() -> Views:
     """Eight small photos from a ring of cameras around a point off the origin; views 2 and 5 are held out."""
+    return _views(np.linspace(0, 2 * np.pi, 8, endpoint=False))
+
+
+@pytest.fixture
+def forward_views() -> Views:
+    """The same with all cameras on a tenth of the ring, looking much the same way."""
+    return _views(np.linspace(1.0, 1.6, 8))
+
+
+def _views(angles: np.ndarray) -> Views:
     rng = np.random.default_rng(0)
     intrinsics = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
     target = np.array([0.4, -0.3, 0.2])
     cameras, renders = [], []
-    for index, angle in enumerate(np.linspace(0, 2 * np.pi, 8, endpoint=False)):
+    for index, angle in enumerate(angles):
         offset = np.array([np.cos(angle), np.sin(angle), 0.4 + 0.05 * index])
         cameras.append(Camera(intrinsics, look_at(target + 1.5 * offset, target), HEIGHT, WIDTH))
         rgb = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,18 +26,33 @@ FAST = {
 }
 
 
-def command(name: str, *parts: object, **options: object) -> subprocess.CompletedProcess:
-    """Run a command of nerfstudio; options whose value holds spaces are lists."""
+def command(
+    name: str, *parts: object, last: Sequence[str] = (), **options: object
+) -> subprocess.CompletedProcess:
+    """Run a command of nerfstudio; options whose value holds spaces are lists, ``last`` goes behind them."""
     line = [str(Path(sys.executable).with_name(name)), *map(str, parts)]
     for option, value in options.items():
         line += [f"--{option}", *str(value).split()]
+    line += last
     return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
 
 
-def train(scene: Path, out: Path, name: str, iterations: int = ITERATIONS, **options: object) -> Path:
-    """The folder of a finished run."""
+def train(
+    scene: Path,
+    out: Path,
+    name: str,
+    iterations: int = ITERATIONS,
+    parser: Sequence[str] = (),
+    **options: object,
+) -> Path:
+    """The folder of a finished run.
+
+    Args:
+        parser: the name of the data parser and its flags.
+    """
     where = {"data": scene, "output-dir": out, "experiment-name": name, "timestamp": "run"}
-    done = command("ns-train", "ovs3d", **where, **FAST, **{"max-num-iterations": iterations}, **options)
+    options = {**FAST, "max-num-iterations": iterations, **options}
+    done = command("ns-train", "ovs3d", last=parser, **where, **options)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return out / name / "ovs3d" / "run"
 

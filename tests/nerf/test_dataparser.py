@@ -9,7 +9,8 @@ import pytest
 import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
-from nerf_methods.dataparser import Ovs3dDataParserConfig, read_poses_bounds
+from nerf_methods.dataparser import Ovs3dDataParserConfig, Ovs3dLlffDataParserConfig
+from nerf_methods.llff import average_pose, read_llff
 from ovs3d.errors import InputError
 from ovs3d.geometry import opengl_from_opencv
 from ovs3d.worlds.write import write_3dovs, write_nerfstudio
@@ -85,11 +86,11 @@ def test_a_scene_is_named_by_its_folder_or_its_file(twins):
 
 
 def test_llff_rows_are_opengl_poses_and_a_focal_length(twins, ring_views):
-    images = sorted((twins[1] / "images").iterdir())
-    poses, focal = read_poses_bounds(twins[1] / "poses_bounds.npy", images)
+    photos = read_llff(twins[1])
     expected = opengl_from_opencv(np.stack([camera.world_from_camera for camera in ring_views.cameras]))
-    torch.testing.assert_close(poses, torch.from_numpy(expected).float())
-    torch.testing.assert_close(focal, torch.full((8,), 70.0 / 64))
+    torch.testing.assert_close(photos.poses, torch.from_numpy(expected).float())
+    torch.testing.assert_close(photos.focal, torch.full((8,), 70.0 / 64))
+    torch.testing.assert_close(photos.bounds, torch.full((8, 2), 1.5))
 
 
 def test_photos_smaller_than_their_poses_say_keep_the_angle_of_view(twins):
@@ -146,3 +147,130 @@ def test_what_nerfstudio_would_trip_over_is_said_in_one_line(twins, change, spli
     with pytest.raises(InputError, match=message) as raised:
         parse(twins[0], split)
     assert "\n" not in str(raised.value)
+
+
+def parse_llff(data: Path, split: str = "train", **options) -> DataparserOutputs:
+    return Ovs3dLlffDataParserConfig(data=data, **options).setup().get_dataparser_outputs(split)
+
+
+@pytest.fixture
+def forward(tmp_path, forward_views) -> Path:
+    """A forward-facing scene with things at depths 1.2 to 6."""
+    write_3dovs(tmp_path / "forward", forward_views)
+    change_bounds(tmp_path / "forward", 1.2, 6.0)
+    return tmp_path / "forward"
+
+
+def change_bounds(scene: Path, near: float, far: float) -> None:
+    rows = np.load(scene / "poses_bounds.npy")
+    rows[:, 15:] = near, far
+    np.save(scene / "poses_bounds.npy", rows)
+
+
+def test_forward_facing_cameras_are_the_same_as_without_ndc(forward):
+    for split in ("train", "test"):
+        ours, theirs = parse_llff(forward, split), parse(forward, split)
+        assert ours.image_filenames == theirs.image_filenames
+        first, second = geometry(ours), geometry(theirs)
+        for name, value in first.items():
+            torch.testing.assert_close(value, second[name], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_views_with_masks_are_held_out_in_ndc_too_and_else_a_fraction(forward):
+    assert [path.stem for path in parse_llff(forward, "val").image_filenames] == ["02", "05"]
+    assert len(parse_llff(forward).image_filenames) == 6
+    for masks in (forward / "segmentations").glob("0*"):
+        masks.rename(masks.with_name(f"not {masks.name}"))
+    assert len(parse_llff(forward, train_split_fraction=0.5).image_filenames) == 4
+
+
+def test_the_mean_camera_stands_at_the_origin_and_looks_along_minus_z(forward):
+    cameras = [parse_llff(forward, split).cameras.camera_to_worlds for split in ("train", "test")]
+    poses = torch.eye(4).repeat(8, 1, 1)
+    poses[:, :3] = torch.cat(cameras)
+    torch.testing.assert_close(average_pose(poses), torch.eye(4), rtol=0, atol=1e-5)
+
+
+def test_the_nearest_thing_is_where_llff_puts_it_and_poses_move_as_the_transform_says(forward):
+    outputs = parse_llff(forward)
+    assert outputs.metadata["frustum"].bounds == pytest.approx((4 / 3, 5 * 4 / 3))
+    poses = read_llff(forward).poses[[0, 1, 3, 4, 6, 7]]
+    moved = outputs.dataparser_transform @ poses
+    moved[:, :, 3] *= outputs.dataparser_scale
+    torch.testing.assert_close(outputs.cameras.camera_to_worlds, moved)
+
+
+def test_the_frustum_is_what_the_corners_of_the_training_views_see(forward):
+    outputs = parse_llff(forward)
+    frustum = outputs.metadata["frustum"]
+    poses = outputs.cameras.camera_to_worlds
+    assert frustum.origins.shape == (24, 3)
+    torch.testing.assert_close(frustum.origins[::4], poses[:, :, 3])
+    corners = (
+        torch.tensor([[-32, 24], [32, 24], [-32, -24], [32, -24.0]]) / 70
+    )  # to the right and up, per depth
+    local = torch.cat([corners, -torch.ones(4, 1)], dim=1)
+    expected = torch.einsum("bij,kj->bki", poses[:, :, :3], local).flatten(0, 1)
+    torch.testing.assert_close(frustum.directions, torch.nn.functional.normalize(expected, dim=1))
+
+
+def test_the_average_pose_of_turned_cameras_is_the_one_between():
+    poses = torch.eye(4).repeat(2, 1, 1)
+    turn = torch.tensor([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1.0]])
+    poses[0, :3, :3], poses[1, :3, :3] = turn, turn.T
+    poses[0, :3, 3] = torch.tensor([2.0, -4.0, 6.0])
+    expected = torch.eye(4)
+    expected[:3, 3] = torch.tensor([1.0, -2.0, 3.0])
+    torch.testing.assert_close(average_pose(poses), expected)
+
+
+def test_photos_upside_down_still_have_an_average_pose():
+    poses = torch.eye(4).repeat(2, 1, 1)
+    poses[1, :2, :2] *= -1
+    average = average_pose(poses)
+    torch.testing.assert_close(average[:3, :3] @ average[:3, :3].T, torch.eye(3))
+    torch.testing.assert_close(average[:3, 2], torch.tensor([0, 0, 1.0]))
+    assert average[:3, :3].det() > 0
+
+
+def test_cameras_that_look_around_cannot_be_in_ndc(twins):
+    with pytest.raises(InputError, match=r"looks sideways or back .* `ovs3d-data`") as raised:
+        parse_llff(twins[1])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_photo_whose_edge_looks_sideways_is_named(forward):
+    rows = np.load(forward / "poses_bounds.npy")
+    pose = rows[3, :15].reshape(3, 5).copy()
+    turn = 0.9 * np.pi / 2  # the axis looks ahead, half an angle of view beside it nothing does
+    right, back = pose[:, 1].copy(), pose[:, 2].copy()
+    pose[:, 1], pose[:, 2] = (
+        np.cos(turn) * right - np.sin(turn) * back,
+        np.sin(turn) * right + np.cos(turn) * back,
+    )
+    rows[3, :15] = pose.reshape(-1)
+    np.save(forward / "poses_bounds.npy", rows)
+    with pytest.raises(InputError, match=r"03\.png: .* \(1 such photos\)"):
+        parse_llff(forward)
+    parse(forward)
+
+
+@pytest.mark.parametrize(("near", "far"), [(0.0, 3.0), (-1.0, 3.0), (3.0, 2.0)])
+def test_depth_bounds_that_are_none_are_refused(forward, near, far):
+    change_bounds(forward, near, far)
+    with pytest.raises(InputError, match=rf"0 < near <= far .* got {near:g} and {far:g}; `ovs3d-data`"):
+        parse_llff(forward)
+
+
+def test_ndc_reads_the_layout_of_3dovs_alone(twins):
+    for data in (twins[0], twins[0] / "transforms.json", twins[0] / "nowhere"):
+        with pytest.raises(InputError, match=r"reads images/ and poses_bounds\.npy.*`ovs3d-data`") as raised:
+            parse_llff(data)
+        assert "\n" not in str(raised.value)
+
+
+def test_too_few_photos_for_ndc_are_told_the_flag_of_its_own_parser(forward):
+    for masks in (forward / "segmentations").glob("0*"):
+        masks.rename(masks.with_name(f"not {masks.name}"))
+    with pytest.raises(InputError, match=r"ovs3d-llff --train-split-fraction"):
+        parse_llff(forward, "test")

@@ -5,6 +5,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor, nn
 
+from nerf_methods.frustum import Frustum, FrustumSpace
 from nerf_methods.sampling import ProposalSampler
 from nerf_methods.space import SceneSpace
 
@@ -36,21 +37,6 @@ def rays_along_x(count: int = 5) -> RayBundle:
         nears=torch.full((count, 1), NEAR),
         fars=torch.full((count, 1), FAR),
     )
-
-
-def test_spacing_and_its_inverse_undo_each_other():
-    sampler = make_sampler(Slab(0, 0.1)).first
-    distances = torch.logspace(-2, 3, 200)
-    spaced = sampler.spacing_fn(distances)
-    assert (spaced.diff() > 0).all()
-    assert spaced[0] > 0
-    assert spaced[-1] < 1
-    torch.testing.assert_close(sampler.spacing_fn_inv(spaced), distances, rtol=1e-3, atol=1e-5)
-
-
-def test_half_of_the_samples_lie_before_the_focus():
-    focus = torch.tensor(2 * RADIUS)
-    torch.testing.assert_close(make_sampler(Slab(0, 0.1)).first.spacing_fn(focus), torch.tensor(0.5))
 
 
 def test_samples_follow_each_other_from_near_to_far():
@@ -150,3 +136,37 @@ def test_gradients_fade_towards_the_camera_and_weights_do_not():
     assert fading.min() < 0.2
     assert fading.max() == 1
     torch.testing.assert_close(found.view(5, 32, 1), gradient * fading * scale)
+
+
+@pytest.mark.parametrize("coarse", [64, 256])
+@pytest.mark.parametrize(("face", "depth"), [(-0.5, 4 / 3), (0.0, 2.0), (0.6, 5.0)])
+def test_a_wall_of_a_forward_facing_scene_is_found_within_a_bin_of_the_proposal(face, depth, coarse):
+    class Wall(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e4 * ((x[:, 2] >= face) & (x[:, 2] <= face + 0.05)).float()
+
+    rays = rays_along_x()
+    rays.origins = torch.linspace(-0.3, 0.3, 5)[:, None] * torch.tensor([1.0, -0.5, 0.2])
+    rays.directions = torch.nn.functional.normalize(torch.tensor([0.2, 0.1, -1.0]), dim=0).expand(5, 3)
+    space = FrustumSpace(Frustum(rays.origins, rays.directions, (4 / 3, 8.0)))  # near plane at 1
+    sampled = ProposalSampler(space, Wall(), Wall(), (coarse, 32)).eval()(rays)
+    middle = (sampled.samples.frustums.starts + sampled.samples.frustums.ends) / 2
+    found = (sampled.weights * middle).sum(1) / sampled.weights.sum(1)
+    hit = (rays.origins + found * rays.directions)[:, 2]
+    assert (sampled.weights.sum(1) > 0.99).all()
+    bin_there = 2 / coarse * depth**2 / 2  # two faces apart, in even steps of the cube
+    assert ((-hit - depth).abs() <= bin_there).all()
+
+
+def test_density_of_a_forward_facing_scene_is_per_length_in_the_cube():
+    rays = rays_along_x()
+    rays.origins, rays.directions = torch.zeros(5, 3), torch.tensor([[0, 0, -1.0]]).expand(5, 3)
+    wide = torch.nn.functional.normalize(torch.tensor([[0.5, 0.3, -1.0]]), dim=1)
+    space = FrustumSpace(Frustum(torch.zeros(1, 3), wide, (4 / 3, 8.0)))
+    fog = Slab(-1, 1, density=0.2)
+    sampled = ProposalSampler(space, fog, fog, (1024, 512)).eval()(rays)
+    length = (
+        space(torch.tensor([0, 0, -FAR]))[2] + 1
+    )  # nearly 2, of which the inner cube of `SceneSpace` is half
+    expected = 1 - torch.exp(-2 * 0.2 * length)
+    torch.testing.assert_close(sampled.weights.sum(1), expected.expand(5, 1), rtol=0.01, atol=0)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.field_components.spatial_distortions import SceneContraction
 
 from nerf_methods.space import SceneSpace, focus_of
@@ -79,6 +80,25 @@ def test_shrinkage_is_the_derivative_along_the_way_out():
     before, after = (space(CENTER + RADIUS * (out + sign * step * face)) for sign in (-0.5, 0.5))
     slope = (after - before).abs().amax(1) / (0.5 * step)
     torch.testing.assert_close(space.shrinkage(space(CENTER + RADIUS * out)), slope, rtol=1e-3, atol=1e-6)
+
+
+def anywhere() -> RayBundle:
+    return RayBundle(origins=torch.zeros(1, 3), directions=torch.eye(3)[:1], pixel_area=torch.ones(1, 1))
+
+
+def test_spacing_and_its_inverse_undo_each_other():
+    spacing, distance = make_space().spacing(anywhere())
+    distances = torch.logspace(-2, 3, 200)
+    spaced = spacing(distances)
+    assert (spaced.diff() > 0).all()
+    assert spaced[0] > 0
+    assert spaced[-1] < 1
+    torch.testing.assert_close(distance(spaced), distances, rtol=1e-3, atol=1e-5)
+
+
+def test_half_of_the_samples_lie_before_the_focus():
+    spacing, _ = make_space().spacing(anywhere())
+    torch.testing.assert_close(spacing(torch.tensor(2 * RADIUS)), torch.tensor(0.5))
 
 
 def test_gradient_is_finite_at_the_centre_and_on_the_border():

@@ -110,5 +110,5 @@ def test_a_plugin_that_is_not_registered_is_missing(monkeypatch):
 
 
 def test_this_checkout_registers_both_plugins():
-    for group, name in doctor._PLUGIN.items():
+    for group, name in doctor._PLUGIN:
         assert importlib.metadata.entry_points(group=group, name=name), f"{group} {name}"
