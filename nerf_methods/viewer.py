@@ -91,7 +91,7 @@ class QueryPanel(nn.Module):
 def _legend(names: Sequence[str]) -> str:
     """Markdown; names are JavaScript strings in it, so that no letter of theirs means anything."""
     colors = [*label_colors(np.arange(len(names))).tolist(), NO_ANSWER_COLOR]
-    return "\n\n".join(
+    return "<br />".join(
         f'<span style={{{{color: "rgb({r}, {g}, {b})"}}}}>■</span> {{{json.dumps(name)}}}'
         for name, (r, g, b) in zip((*names, "no answer"), colors, strict=True)
     )

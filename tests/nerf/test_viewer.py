@@ -36,7 +36,7 @@ def test_the_last_change_wins_when_an_earlier_answer_takes_longer():
 
 
 def test_the_legend_names_colours_and_takes_no_name_for_code():
-    lines = _legend(["mug", 'a "b" {1}']).split("\n\n")
+    lines = _legend(["mug", 'a "b" {1}']).split("<br />")
     assert [line.partition("</span> ")[2] for line in lines] == [
         '{"mug"}',
         '{"a \\"b\\" {1}"}',
