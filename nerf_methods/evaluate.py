@@ -14,7 +14,7 @@ from nerf_methods.labels import remap
 from nerf_methods.quality import picture_quality
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
-from ovs3d.foundation.tiles import TileSpec, encode_tiles
+from ovs3d.foundation.tiles import Tiles, TileSpec, encode_tiles
 from ovs3d.images import read_image
 from ovs3d.query import similarity
 
@@ -60,13 +60,17 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
         )
 
 
-@torch.no_grad()
 def teacher_answer(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
-    """What the teacher says of a photo by itself: the best class of its tiles' mean embedding over scales."""
+    """What the teacher says of a photo by itself."""
     config = run.pipeline.datamanager.config
     spec = TileSpec(scales=config.tile_scales, mode=config.tile_mode)
-    tiles = encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch)
-    features = torch.nn.functional.normalize(tiles.grid(*photo.shape[:2]), dim=-1).mean(0)
+    return tiles_answer(run, encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch))
+
+
+@torch.no_grad()
+def tiles_answer(run: Run, tiles: Tiles) -> Int[Tensor, "h w"]:
+    """The best class of the mean embedding over the scales of the tiles, at each pixel of their photo."""
+    features = torch.nn.functional.normalize(tiles.grid(tiles.height, tiles.width), dim=-1).mean(0)
     return run.query.best(similarity(features, run.query.text.float().cpu()))
 
 

@@ -5,7 +5,6 @@ Each result is kept as a line of <work>/rows.jsonl, so that a run which was stop
 share the worlds. `--report` writes docs/reports/quality.json from the lines; `scripts/write_results.py` makes tables.
 """
 
-import copy
 import json
 import time
 from dataclasses import dataclass, field
@@ -14,14 +13,11 @@ from pathlib import Path
 import torch
 import tyro
 from jaxtyping import Int
-from nerfstudio.engine.optimizers import Optimizers
 from torch import Tensor
+from two_phases import TwoPhases
 
-from nerf_methods.config import ovs3d_method
 from nerf_methods.evaluate import held_out_views, picture_metrics, pooled, teacher_answer
-from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.run import Run
-from nerf_methods.trainer import Ovs3dTrainerConfig, PhaseSchedulerConfig
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.eval.report import Report
@@ -41,8 +37,6 @@ VARIANTS: dict[str, dict[str, object]] = {
     "losses of the paper": {"model.losses.preset": "paper"},
     "plain fusion": {"model.losses.preset": "fusion"},
 }
-GEOMETRY = ("space", "proposal", "density", "appearance")
-"""Modules that the first phase trains."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +82,12 @@ class BenchQuality:
         if not (scene / "transforms.json").exists():
             Tabletop(out=scene, seed=world, format="nerfstudio", overwrite=True).run()
         torch.manual_seed(seed)
-        pipeline, optimizers = self._set_up(scene, VARIANTS[name])
-        self._geometry(pipeline, optimizers, self.work / f"geometry-{world}-{seed}-{self.geometry_steps}.pt")
+        phases = TwoPhases(scene, self.geometry_steps, self.semantic_steps, VARIANTS[name])
+        pipeline, optimizers = phases.set_up()
+        kept = self.work / f"geometry-{world}-{seed}-{self.geometry_steps}.pt"
+        phases.geometry(pipeline, optimizers, kept)
         torch.manual_seed(seed)
-        steps = range(self.geometry_steps, self.geometry_steps + self.semantic_steps)
-        _train(pipeline, optimizers, steps)
+        phases.semantics(pipeline, optimizers)
         row = {
             "world": world,
             "seed": seed,
@@ -104,43 +99,6 @@ class BenchQuality:
         with (self.work / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
-
-    def _set_up(self, scene: Path, changes: dict[str, object]) -> tuple[Ovs3dPipeline, Optimizers]:
-        config = copy.deepcopy(ovs3d_method.config)
-        assert isinstance(config, Ovs3dTrainerConfig)
-        config.pipeline.datamanager.data = scene
-        total = self.geometry_steps + self.semantic_steps
-        config.pipeline.geometry_fraction = self.geometry_steps / total
-        for path, value in changes.items():
-            *parents, last = path.split(".")
-            target = config.pipeline
-            for parent in parents:
-                target = getattr(target, parent)
-            setattr(target, last, value)
-        pipeline = config.pipeline.setup(device="cpu", test_mode="val")
-        pipeline.set_iterations(total)
-        for group in config.optimizers.values():
-            schedule = group["scheduler"]
-            assert isinstance(schedule, PhaseSchedulerConfig)
-            first = schedule.phase == "geometry"
-            schedule.start, schedule.stop = (
-                (0, self.geometry_steps) if first else (self.geometry_steps, total)
-            )
-        return pipeline, Optimizers(config.optimizers, pipeline.get_param_groups())
-
-    def _geometry(self, pipeline: Ovs3dPipeline, optimizers: Optimizers, path: Path) -> None:
-        """Fit colour and density, or take what was fitted before."""
-        if path.exists():
-            pipeline.model.load_state_dict(torch.load(path, weights_only=True), strict=False)
-            pipeline.model.sampler.anneal = 1.0
-        else:
-            pipeline.start_geometry()
-            _train(pipeline, optimizers, range(self.geometry_steps))
-            state = pipeline.model.state_dict()
-            torch.save({name: value for name, value in state.items() if name.split(".")[0] in GEOMETRY}, path)
-        for scheduler in optimizers.schedulers.values():
-            scheduler.last_epoch = self.geometry_steps - 1
-            scheduler.step()
 
     def _report(self, path: Path) -> None:
         rows = [row for row in self._rows() if row["steps"] == [self.geometry_steps, self.semantic_steps]]
@@ -177,18 +135,6 @@ class BenchQuality:
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
-
-
-def _train(pipeline: Ovs3dPipeline, optimizers: Optimizers, steps: range) -> None:
-    """nerfstudio's loop without its trainer."""
-    pipeline.train()
-    for step in steps:
-        optimizers.zero_grad_all()
-        _, losses, _ = pipeline.get_train_loss_dict(step)
-        torch.stack(list(losses.values())).sum().backward()
-        optimizers.optimizer_step_all()
-        optimizers.scheduler_step_all(step)
-    pipeline.eval()
 
 
 def _figures(run: Run, with_teacher: bool) -> dict[str, float]:

@@ -32,30 +32,32 @@ def guided_features(
     """
     gh, gw = tokens.shape[:2]
     unit = F.normalize(tokens.flatten(0, 1).float(), dim=-1)
-    top, left, bottom, right = _corners(tiles, (gh, gw), cell)
+    order, counts = tiles.scale.sort(stable=True).indices, tiles.scale.bincount().tolist()
+    embeddings = tiles.embeddings[order].float().split(counts)
+    top, left, bottom, right = (one[order] for one in _corners(tiles, (gh, gw), cell))
     area = ((bottom - top) * (right - left)).clamp(min=1)
     row, column = torch.meshgrid(torch.arange(gh), torch.arange(gw), indexing="ij")
     row, column = row.flatten()[:, None], column.flatten()[:, None]
     found = []
-    for part in torch.arange(len(unit)).split(ROWS_AT_ONCE):
-        alike = (unit[part] @ unit.T).clamp(min=0).pow(SHARPNESS).view(-1, gh, gw)
+    for rows in torch.arange(len(unit)).split(ROWS_AT_ONCE):
+        alike = (unit[rows] @ unit.T).clamp(min=0).pow(SHARPNESS).view(-1, gh, gw)
         sums = F.pad(alike.cumsum(1).cumsum(2), (1, 0, 1, 0)).flatten(1)
-        inside = (row[part] >= top) & (row[part] < bottom) & (column[part] >= left) & (column[part] < right)
+        inside = (row[rows] >= top) & (row[rows] < bottom) & (column[rows] >= left) & (column[rows] < right)
+        token, tile = inside.nonzero(as_tuple=True)
         share = (
             sum(
-                sign * sums[:, y * (gw + 1) + x]
+                sign * sums[token, (y * (gw + 1) + x)[tile]]
                 for y, x, sign in ((bottom, right, 1), (top, right, -1), (bottom, left, -1), (top, left, 1))
             )
-            / area
+            / area[tile]
         )
-        weights = inside * share**POWER
+        weights = torch.zeros(inside.shape)
+        weights[token, tile] = share**POWER
         found.append(
             torch.stack(
                 [
-                    weights[:, tiles.scale == scale]
-                    @ tiles.embeddings[tiles.scale == scale].float()
-                    / weights[:, tiles.scale == scale].sum(1, keepdim=True)
-                    for scale in range(int(tiles.scale.max()) + 1)
+                    part @ of_scale / part.sum(1, keepdim=True)
+                    for part, of_scale in zip(weights.split(counts, dim=1), embeddings, strict=True)
                 ]
             )
         )
