@@ -17,17 +17,18 @@ class Losses:
     fda_temperature: float
     fda_divergence: Literal["kl", "js"]
     fda_rebalance: bool
+    fda_guard: float
     fda_start: float
     rgb_start: float
     reset_optimizers: bool
 
 
 PRESETS = {
-    "clip": Losses("features", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 1.0, False),
-    "ovs3d": Losses("features", 0.0, False, 4.0, 0.1, 0.7, 0.2, "kl", True, 1 / 3, 1.0, False),
-    "released": Losses("features", 1.0, False, 200.0, 0.2, 0.7, 0.2, "kl", True, 0.0, 1 / 3, True),
-    "paper": Losses("features", 1.0, True, 200.0, 0.2, 0.7, 0.2, "js", True, 0.0, 1 / 3, False),
-    "fusion": Losses("classes", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 1.0, False),
+    "clip": Losses("features", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 0.0, 1.0, False),
+    "ovs3d": Losses("features", 1.0, False, 2.0, 0.0, 0.9, 0.2, "kl", True, 0.1, 1 / 3, 1.0, False),
+    "released": Losses("features", 1.0, False, 200.0, 0.2, 0.7, 0.2, "kl", True, 0.0, 0.0, 1 / 3, True),
+    "paper": Losses("features", 1.0, True, 200.0, 0.2, 0.7, 0.2, "js", True, 0.0, 0.0, 1 / 3, False),
+    "fusion": Losses("classes", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 0.0, 1.0, False),
 }
 
 
@@ -35,7 +36,7 @@ PRESETS = {
 class LossConfig:
     """A preset, and what of it is changed."""
 
-    preset: Literal["clip", "ovs3d", "released", "paper", "fusion"] = "clip"
+    preset: Literal["clip", "ovs3d", "released", "paper", "fusion"] = "ovs3d"
     """released: the values of 3D-OVS's code. paper: its formulas. ovs3d: one setting for all scenes and teachers.
     clip: distillation alone, without DINO. fusion: the classes of the teacher instead of its features."""
     distill: Literal["features", "classes"] | None = None
@@ -56,6 +57,8 @@ class LossConfig:
     """Of the class probabilities of a pair."""
     fda_rebalance: bool | None = None
     """Divide each kind of pair by its own number."""
+    fda_guard: float | None = None
+    """How sharply names that differ keep a pair from pulling, as a temperature; 0: not at all, as published."""
     fda_start: float | None = None
     """Share of the second phase after which FDA sets in."""
     rgb_start: float | None = None

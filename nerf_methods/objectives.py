@@ -85,6 +85,28 @@ def pair_weights(
     return pull * (positive / counts[0]) + push * (negative / counts[1])
 
 
+@torch.no_grad()
+def guard_pairs(
+    weights: Float[Tensor, "n p p"], cosine: Float[Tensor, "n p k"], temperature: float
+) -> Float[Tensor, "n p p"]:
+    """Take from FDA what contradicts the names that the field gives to both pixels of a pair.
+
+    Where DINO cannot tell an object from what is around it, alignment would give it the name of the larger of the two.
+    A pair that pulls is weighed by the probability that both pixels have one name, a pair that pushes by that of two.
+    Ours: not in the paper.
+
+    Args:
+        weights: from `pair_weights`.
+        cosine: of rendered features with the classes' texts.
+        temperature: of the probabilities, in units of how far the best class lies above the mean of the classes on
+            average, so that it means the same for every CLIP.
+    """
+    lead = (cosine.amax(-1) - cosine.mean(-1)).mean()
+    p = (cosine / (temperature * lead.clamp(min=torch.finfo(cosine.dtype).tiny))).softmax(-1)
+    same = p @ p.transpose(1, 2)
+    return torch.where(weights > 0, weights * same, weights * (1 - same))
+
+
 def feature_distribution_alignment(
     logits: Float[Tensor, "n p k"], weights: Float[Tensor, "n p p"], divergence: Literal["kl", "js"] = "kl"
 ) -> Float[Tensor, ""]:

@@ -114,14 +114,14 @@ class Ovs3dPipeline(VanillaPipeline):
             return super().get_train_loss_dict(step)
         joint = step >= self.joint_step
         if joint and not self.config.freeze_density and (step - self.joint_step) % RETRACE_STEPS == 0:
-            self._surface = self._patches = None
+            self._surface = None
         if self._surface is None:
-            self._surface = surface_rays(self.model, self.datamanager, self.config.semantic_short_side)
+            self._patches = patch_rays(self.model, self.datamanager) if self.aligns_features else None
+            side = self.config.semantic_short_side
+            self._surface = surface_rays(self.model, self.datamanager, side, self._patches)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
         losses = semantic_losses(self.model, batch)
-        if self.aligns_features and step >= self.alignment_step:
-            if self._patches is None:
-                self._patches = patch_rays(self.model, self.datamanager)
+        if self._patches is not None and step >= self.alignment_step:
             patches = self._patches.sample(self.config.patches_per_batch, self.config.patch_side, self.device)
             losses |= patch_losses(self.model, patches)
         if joint:

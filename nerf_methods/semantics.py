@@ -21,6 +21,7 @@ from nerf_methods.objectives import (
     class_distillation,
     clip_distillation,
     feature_distribution_alignment,
+    guard_pairs,
     pair_weights,
     relevancy_distribution_alignment,
 )
@@ -99,8 +100,13 @@ class PatchRays:
 
 
 @torch.no_grad()
-def surface_rays(model: Ovs3dModel, data: Ovs3dDataManager, short_side: int) -> SurfaceRays:
-    """Trace the training views at ``short_side`` cells along their shorter side."""
+def surface_rays(
+    model: Ovs3dModel, data: Ovs3dDataManager, short_side: int, patches: PatchRays | None = None
+) -> SurfaceRays:
+    """Trace the training views at ``short_side`` cells along their shorter side.
+
+    Where DINO guides the tiles, its patches are those cells, and if they were traced before it is not done again.
+    """
     text = model.class_texts().cpu()
     text = text if model.losses.rda else text[:0]
     views = []
@@ -112,8 +118,10 @@ def surface_rays(model: Ovs3dModel, data: Ovs3dDataManager, short_side: int) -> 
             seen = grid.features.flatten(0, 1)
             # released tiles may leave a pixel at the edge uncovered
             known = seen.isfinite().flatten(1).all(1)
-            coords = cell_centers(rows, columns, grid.cell)
-            points, weights = _trace(model, cameras, view, coords)
+            if data.config.guide_tiles and patches is not None:
+                points, weights = patches.points[view].flatten(0, 1), patches.weights[view].flatten(0, 1)
+            else:
+                points, weights = _trace(model, cameras, view, cell_centers(rows, columns, grid.cell))
             relevancy = minmax_relevancy((seen[known] @ text.T).transpose(0, 1)).transpose(0, 1)
             views.append((points[known], weights[known], seen[known].half(), relevancy.half()))
     return SurfaceRays(*(torch.cat(parts) for parts in zip(*views, strict=True)))
@@ -165,12 +173,19 @@ def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor
     """FDA."""
     losses = model.losses
     code, opacity, _ = _render_code(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
-    cosine = model.feature.similarity(code, opacity, model.class_texts())
-    logits = (cosine / losses.fda_temperature).unflatten(0, batch.weights.shape[:2])
+    cosine = model.feature.similarity(code, opacity, model.class_texts()).unflatten(
+        0, batch.weights.shape[:2]
+    )
     pairs = pair_weights(
         batch.tokens, losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance
     )
-    return {"fda_loss": feature_distribution_alignment(logits, pairs, losses.fda_divergence)}
+    if losses.fda_guard:
+        pairs = guard_pairs(pairs, cosine, losses.fda_guard)
+    return {
+        "fda_loss": feature_distribution_alignment(
+            cosine / losses.fda_temperature, pairs, losses.fda_divergence
+        )
+    }
 
 
 def _render_code(

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "without RDA": FULL | {"model.losses.rda": 0.0},
     "without FDA": FULL | {"model.losses.fda_pull": 0.0, "model.losses.fda_push": 0.0},
     "without re-balance": FULL | {"model.losses.fda_rebalance": False},
+    "without DINO's guide": FULL | {"datamanager.guide_tiles": False},
     "one scale": FULL | {"datamanager.tile_scales": (7,)},
     "half of the views": FULL | {"datamanager.taught_share": 0.5},
     "a tenth of the views": FULL | {"datamanager.taught_share": 0.1},

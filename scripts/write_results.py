@@ -21,6 +21,8 @@ def results(reports: Path) -> str:
         "semantics": _semantics,
         "query": _query,
         "store": _store,
+        "quality": _quality,
+        "noisy_truth": _noisy_truth,
     }
     for name, section in sections.items():
         report = reports / f"{name}.json"
@@ -131,6 +133,47 @@ def _store(report: dict) -> str:
     head = ("", "tiles", "stored", "published map", "times smaller (target 300)")
     title = f"{report['task']} (`docs/reports/store.json`)"
     return _table(title, head, rows) + f"\n{report['protocol'].capitalize()}.\n"
+
+
+def _quality(report: dict) -> str:
+    metrics = report["metrics"]
+    worlds = {name: found for name, found in metrics.items() if name.startswith("world ")}
+    variants = [
+        (name, f"{found['miou']:.3f}", f"{found['accuracy']:.3f}", f"{found['runs']}")
+        for name, found in metrics.items()
+        if name not in worlds
+    ]
+    columns = ("full", "plain fusion", "raw", "psnr")
+    rows = [
+        (name, *(f"{found[one]:.3f}" if one in found else "" for one in columns))
+        for name, found in worlds.items()
+    ]
+    title = f"{report['task']} (`docs/reports/quality.json`)"
+    head = (f"{report['split']}; {report['protocol']}", "mIoU", "accuracy", "runs")
+    by_world = _table("By world, mIoU", ("", *columns), rows)
+    return _table(title, head, variants) + "\n" + by_world + _machine(report)
+
+
+def _noisy_truth(report: dict) -> str:
+    metrics = report["metrics"]
+    rows = [
+        (
+            name,
+            *(f"{found[one]:.3f}" for one in ("miou", "teacher_miou", "accuracy", "teacher_accuracy")),
+            f"{found['psnr']:.1f}",
+        )
+        for name, found in {"mean": metrics, **metrics}.items()
+        if isinstance(found, dict)
+    ]
+    head = (
+        f"{report['split']}; {report['protocol']}",
+        "mIoU",
+        "of the teacher",
+        "accuracy",
+        "of the teacher",
+        "PSNR",
+    )
+    return _table(f"{report['task']} (`docs/reports/noisy_truth.json`)", head, rows) + _machine(report)
 
 
 def _machine(report: dict) -> str:

@@ -65,7 +65,8 @@ def build(data: Path, weights: str | Path, prompt: str | None = None) -> Ovs3dPi
     config = copy.deepcopy(ovs3d_method.config.pipeline)
     config.datamanager.data, config.datamanager.tile_scales = data, (1,)
     config.datamanager.weights = f"tiny/{weights}" if isinstance(weights, Path) else weights
-    config.datamanager.guide_tiles = False  # a CLIP of one's own has no DINO beside it
+    # a CLIP of one's own has no DINO beside it
+    config.datamanager.guide_tiles, config.model.losses.preset = False, "clip"
     config.model.prompt = prompt
     config.model.density_resolutions = (4, 8)
     return config.setup(device="cpu")

@@ -10,6 +10,7 @@ from nerf_methods.objectives import (
     class_distillation,
     clip_distillation,
     feature_distribution_alignment,
+    guard_pairs,
     pair_weights,
     relevancy_distribution_alignment,
 )
@@ -145,6 +146,29 @@ def test_without_rebalance_the_rarer_kind_of_pair_weighs_less():
     assert int((balanced < 0).sum()) == 6
     torch.testing.assert_close(plain.clamp(max=0), balanced.clamp(max=0) * 6 / 16)
     torch.testing.assert_close(plain.clamp(min=0), balanced.clamp(min=0) * 10 / 16)
+
+
+NAMED = torch.tensor([[[0.9, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.9, 0.1]]])
+"""Cosines of three pixels with three classes: two of the first name, one of the second."""
+
+
+def test_the_guard_leaves_only_pairs_that_agree_with_their_names():
+    alike, different = torch.full((1, 3, 3), 2.0), torch.full((1, 3, 3), -2.0)
+    same = torch.tensor([[[1.0, 1, 0], [1, 1, 0], [0, 0, 1]]])
+    torch.testing.assert_close(guard_pairs(alike, NAMED, 0.1), 2 * same, atol=1e-2, rtol=0)
+    torch.testing.assert_close(guard_pairs(different, NAMED, 0.1), -2 * (1 - same), atol=1e-2, rtol=0)
+
+
+def test_the_guard_means_the_same_for_a_clip_of_smaller_cosines():
+    weights = torch.randn(1, 3, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(guard_pairs(weights, 0.2 + 0.1 * NAMED, 0.5), guard_pairs(weights, NAMED, 0.5))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_guard_is_finite_where_no_class_leads(classes):
+    weights = torch.ones(1, 3, 3)
+    guarded = guard_pairs(weights, torch.full((1, 3, classes), 0.3), 0.1)
+    torch.testing.assert_close(guarded, weights / classes)
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
