@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from PIL import Image
 
 from ovs3d.eval.confusion import IGNORE
 from ovs3d.geometry import opengl_from_opencv
-from ovs3d.images import write_png
+from ovs3d.images import read_grey, read_image, write_png
 
 PADS = (slice(0, 170), slice(0, 130)), (slice(0, 170), slice(510, None))
 """Rows and columns of the pads in views of 640x480."""
@@ -45,10 +44,8 @@ class ApcScene:
         frames = []
         for photo, pose in zip(sorted(self.data.glob("frame-*.color.png")), poses, strict=True):
             name = photo.name.replace(".color", "")
-            with Image.open(photo) as image:
-                color = np.array(image.convert("RGB"))
-            with Image.open(self.data / "segm" / name.replace(".png", ".segm.png")) as image:
-                ids = np.array(image)
+            color = read_image(photo).numpy()
+            ids = read_grey(self.data / "segm" / name.replace(".png", ".segm.png")).numpy()
             seen = np.full(color.shape[:2], 255, dtype=np.uint8)
             for pad in PADS:
                 seen[pad] = 0

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Int
-from PIL import Image
 from torch import Tensor
 from two_phases import TwoPhases
 
@@ -25,7 +24,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import iou_per_class, miou, pixel_accuracy
 from ovs3d.eval.report import Report
 from ovs3d.foundation.tiles import Tiles, TileSpec, encode_tiles
-from ovs3d.images import write_png
+from ovs3d.images import image_size, write_png
 from ovs3d.outputs.overlay import label_overlay, panels
 from ovs3d.scene import read_settings
 
@@ -115,10 +114,8 @@ class BenchNoisyTruth:
             tiles = encode_tiles(data.context.clip, view.photo, spec, data.config.tile_batch)
             teacher.append(tiles_answer(run, self._spoilt(run, tiles, self._truth(view.path, names), noise)))
         self._draw(views, teacher, names, seed)
-        ours, theirs = (
-            pooled(views, [view.answer for view in views], len(names)),
-            pooled(views, teacher, len(names)),
-        )
+        answers = [view.answer for view in views]
+        ours, theirs = (pooled(views, one, len(names)) for one in (answers, teacher))
         found = {
             "miou": miou(ours),
             "accuracy": pixel_accuracy(ours),
@@ -135,9 +132,7 @@ class BenchNoisyTruth:
 
     def _truth(self, photo: Path, names: tuple[str, ...]) -> Int[Tensor, "h w"]:
         """Class of each pixel; the last one has no mask."""
-        with Image.open(photo) as image:
-            size = (image.height, image.width)
-        labels = read_labels(self.scene, photo, names[:-1], size).long()
+        labels = read_labels(self.scene, photo, names[:-1], image_size(photo)).long()
         return labels.masked_fill(labels == IGNORE, len(names) - 1)
 
     def _with_truth(self, view: HeldOutView, names: tuple[str, ...]) -> HeldOutView:
