@@ -1,7 +1,6 @@
 """The command ``ovs3d-nerf``. Nothing heavy is imported before a command runs."""
 
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
-from ovs3d.errors import InputError, exit_on_input_error
+from ovs3d.errors import InputError, command_line
 from ovs3d.prompts.vocabulary import parse_prompts, read_vocabulary
 
 if TYPE_CHECKING:
@@ -164,9 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     config = (OmitSubcommandPrefixes, OmitArgPrefixes)
     command = tyro.cli(Command, prog="ovs3d-nerf", description=_DESCRIPTION, args=args, config=config)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore", FutureWarning)  # deprecations inside nerfstudio
-    with exit_on_input_error():
+    with command_line():
         command.execute()
 
 

@@ -60,11 +60,11 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
         )
 
 
-def teacher_answer(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
-    """What the teacher says of a photo by itself."""
+def photo_tiles(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Tiles:
+    """What the teacher sees in a photo by itself."""
     config = run.pipeline.datamanager.config
     spec = TileSpec(scales=config.tile_scales, mode=config.tile_mode)
-    return tiles_answer(run, encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch))
+    return encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch)
 
 
 @torch.no_grad()

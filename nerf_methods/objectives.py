@@ -76,13 +76,14 @@ def pair_weights(
     """
     unit = F.normalize(tokens, dim=-1)
     excess = unit @ unit.transpose(1, 2) - shift
-    pull, push = excess.clamp(min=0), excess.clamp(max=0)
-    if rebalance:
-        # in the type of the tokens: a number divided by a count would be float32
-        counts = [part.count_nonzero().clamp(min=1).to(excess) for part in (pull, push)]
-    else:
-        counts = excess.numel(), excess.numel()
-    return pull * (positive / counts[0]) + push * (negative / counts[1])
+    weights = torch.zeros_like(excess)
+    for factor, bound in ((positive, {"min": 0}), (negative, {"max": 0})):
+        if factor:
+            kind = excess.clamp(**bound)
+            # in the type of the tokens: a number divided by a count would be float32
+            count = kind.count_nonzero().clamp(min=1).to(excess) if rebalance else excess.numel()
+            weights += kind * (factor / count)
+    return weights
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import io
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.configs.base_config import InstantiateConfig
@@ -66,6 +66,19 @@ class PhaseScheduler(Scheduler):
         return warmup * config.final_factor ** (done / max(1, length))
 
 
+def schedule_phases(optimizers: dict[str, dict[str, Any]], pipeline: Ovs3dPipeline, total: int) -> None:
+    """Tell the learning rates of each phase when it begins and ends in a run of ``total`` iterations."""
+    change = pipeline.geometry_steps
+    for group in optimizers.values():
+        scheduler: InstantiateConfig | None = group["scheduler"]
+        if isinstance(scheduler, PhaseSchedulerConfig):
+            scheduler.start, scheduler.stop = (
+                (0, change) if scheduler.phase == "geometry" else (change, total)
+            )
+            if pipeline.model.losses.reset_optimizers and scheduler.phase == "semantics":
+                scheduler.restart = pipeline.joint_step
+
+
 @dataclass
 class Ovs3dTrainerConfig(TrainerConfig):
     """nerfstudio's settings of a training run."""
@@ -92,17 +105,8 @@ class Ovs3dTrainer(Trainer):
             super().setup(test_mode)
 
     def setup_optimizers(self) -> Optimizers:
-        total = self.config.max_num_iterations
-        self.pipeline.set_iterations(total)
-        change = self.pipeline.geometry_steps
-        for group in self.config.optimizers.values():
-            scheduler: InstantiateConfig | None = group["scheduler"]
-            if isinstance(scheduler, PhaseSchedulerConfig):
-                scheduler.start, scheduler.stop = (
-                    (0, change) if scheduler.phase == "geometry" else (change, total)
-                )
-                if self.pipeline.model.losses.reset_optimizers and scheduler.phase == "semantics":
-                    scheduler.restart = self.pipeline.joint_step
+        self.pipeline.set_iterations(self.config.max_num_iterations)
+        schedule_phases(self.config.optimizers, self.pipeline, self.config.max_num_iterations)
         return super().setup_optimizers()
 
     def train(self) -> None:

@@ -1,8 +1,6 @@
 """The command ``ovs3d``. Nothing heavy is imported before a command runs."""
 
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcomm
 
 from ovs3d import __version__
 from ovs3d.doctor import Doctor
-from ovs3d.errors import exit_on_input_error
+from ovs3d.errors import command_line
 from ovs3d.foundation.features_command import Features
 from ovs3d.foundation.weights_command import Check, Fetch, List
 from ovs3d.worlds.command import Tabletop
@@ -69,13 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     config = (OmitSubcommandPrefixes, OmitArgPrefixes)
     command = tyro.cli(Command, prog="ovs3d", description=_DESCRIPTION, args=args, config=config)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore", FutureWarning)  # deprecations inside timm and nerfstudio
-    with exit_on_input_error():
-        try:
-            command.run()
-        except BrokenPipeError:  # who reads, such as `head`, has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with command_line():
+        command.run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Errors that a user can cure, and the one place where they become one line and exit status 2."""
 
 import errno
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +28,18 @@ def exit_on_input_error() -> Iterator[None]:
         if error.errno not in _DISK_ERRORS:
             raise
         _exit(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+
+
+@contextmanager
+def command_line() -> Iterator[None]:
+    """Around what a command does: mistakes of the user as above, and nothing of other libraries' deprecations."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)
+    with exit_on_input_error():
+        try:
+            yield
+        except BrokenPipeError:  # who reads, such as `head`, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit(message: str) -> None:

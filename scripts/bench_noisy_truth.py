@@ -16,14 +16,21 @@ from jaxtyping import Int
 from torch import Tensor
 from two_phases import TwoPhases
 
-from nerf_methods.evaluate import HeldOutView, held_out_views, picture_metrics, pooled, tiles_answer
+from nerf_methods.evaluate import (
+    HeldOutView,
+    held_out_views,
+    photo_tiles,
+    picture_metrics,
+    pooled,
+    tiles_answer,
+)
 from nerf_methods.labels import read_labels
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import IGNORE, Confusion
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import iou_per_class, miou, pixel_accuracy
 from ovs3d.eval.report import Report
-from ovs3d.foundation.tiles import Tiles, TileSpec, encode_tiles
+from ovs3d.foundation.tiles import Tiles
 from ovs3d.images import image_size, write_png
 from ovs3d.outputs.overlay import label_overlay, panels
 from ovs3d.scene import read_settings
@@ -108,11 +115,10 @@ class BenchNoisyTruth:
         phases.geometry(pipeline, optimizers, self.work / f"geometry-{seed}-{self.geometry_steps}.pt")
         phases.semantics(pipeline, optimizers)
         views = [self._with_truth(view, names) for view in held_out_views(run)]
-        spec = TileSpec(scales=data.config.tile_scales, mode=data.config.tile_mode)
         teacher = []
         for view in views:
-            tiles = encode_tiles(data.context.clip, view.photo, spec, data.config.tile_batch)
-            teacher.append(tiles_answer(run, self._spoilt(run, tiles, self._truth(view.path, names), noise)))
+            tiles = self._spoilt(run, photo_tiles(run, view.photo), self._truth(view.path, names), noise)
+            teacher.append(tiles_answer(run, tiles))
         self._draw(views, teacher, names, seed)
         answers = [view.answer for view in views]
         ours, theirs = (pooled(views, one, len(names)) for one in (answers, teacher))

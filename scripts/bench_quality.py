@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 from two_phases import TwoPhases
 
-from nerf_methods.evaluate import held_out_views, picture_metrics, pooled, teacher_answer
+from nerf_methods.evaluate import held_out_views, photo_tiles, picture_metrics, pooled, tiles_answer
 from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
@@ -145,7 +145,7 @@ def _figures(run: Run, with_teacher: bool) -> dict[str, float]:
     if with_teacher:
         cameras = run.cameras("held-out")
         answers["lerf_"] = [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))]
-        answers["raw_"] = [teacher_answer(run, view.photo) for view in views]
+        answers["raw_"] = [tiles_answer(run, photo_tiles(run, view.photo)) for view in views]
     figures = {}
     for name, found in answers.items():
         confusion = pooled(views, found, k)

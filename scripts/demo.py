@@ -17,13 +17,14 @@ import tyro
 from nerf_methods.evaluate import (
     HeldOutView,
     held_out_views,
+    photo_tiles,
     picture_metrics,
     pooled,
-    teacher_answer,
+    tiles_answer,
 )
 from nerf_methods.run import Run, load_run
 from ovs3d.eval.environment import environment
-from ovs3d.eval.miou import iou_per_class, miou, pixel_accuracy
+from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.images import write_png
 from ovs3d.outputs.overlay import heat_overlay, label_overlay, panels
@@ -97,23 +98,22 @@ class Demo:
 
     def _report(self, run: Run, views: list[HeldOutView], training: float, seconds: float) -> Report:
         names = run.query.names
-        ours = pooled(views, [view.answer for view in views], len(names))
-        raw = pooled(views, [teacher_answer(run, view.photo) for view in views], len(names))
+        ours = segmentation_metrics(pooled(views, [view.answer for view in views], len(names)), names)
+        raw = pooled(views, [tiles_answer(run, photo_tiles(run, view.photo)) for view in views], len(names))
         pictures = [picture_metrics(view) for view in views]
         means = {key: float(np.mean([picture[key] for picture in pictures])) for key in pictures[0]}
-        per_class = zip(names, iou_per_class(ours).tolist(), strict=True)
         return Report(
             task=f"Demo: tabletop world {self.seed}, procedural, with the mini CLIP",
             protocol="held-out views, pixels pooled, absent classes skipped",
             classes=names,
             metrics={
-                "miou": miou(ours),
-                "accuracy": pixel_accuracy(ours),
+                "miou": ours["miou"],
+                "accuracy": ours["accuracy"],
                 "raw_2d_miou": miou(raw),
                 "raw_2d_accuracy": pixel_accuracy(raw),
                 **means,
                 "seconds_of_training": training,
-                "per_class": dict(per_class),
+                "per_class": ours["per_class"],
             },
             split=f"{len(views)} held-out views",
             weights={"clip": run.pipeline.model.context.clip.weights},

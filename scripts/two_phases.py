@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
-from nerf_methods.trainer import Ovs3dTrainerConfig, PhaseSchedulerConfig
+from nerf_methods.trainer import Ovs3dTrainerConfig, schedule_phases
 
 GEOMETRY = ("space", "proposal", "density", "appearance")
 """Modules that the first phase trains."""
@@ -41,12 +42,7 @@ class TwoPhases:
             setattr(target, last, value)
         pipeline = config.pipeline.setup(device="cpu", test_mode="val")
         pipeline.set_iterations(total)
-        for group in config.optimizers.values():
-            schedule = group["scheduler"]
-            assert isinstance(schedule, PhaseSchedulerConfig)
-            first = schedule.phase == "geometry"
-            schedule.start = 0 if first else self.geometry_steps
-            schedule.stop = self.geometry_steps if first else total
+        schedule_phases(config.optimizers, pipeline, total)
         return pipeline, Optimizers(config.optimizers, pipeline.get_param_groups())
 
     def geometry(self, pipeline: Ovs3dPipeline, optimizers: Optimizers, path: Path) -> None:
@@ -55,7 +51,6 @@ class TwoPhases:
             pipeline.model.load_state_dict(torch.load(path, weights_only=True), strict=False)
             pipeline.model.sampler.anneal = 1.0
         else:
-            pipeline.start_geometry()
             _train(pipeline, optimizers, range(self.geometry_steps))
             state = pipeline.model.state_dict()
             torch.save({name: value for name, value in state.items() if name.split(".")[0] in GEOMETRY}, path)
@@ -70,8 +65,11 @@ class TwoPhases:
 
 def _train(pipeline: Ovs3dPipeline, optimizers: Optimizers, steps: range) -> None:
     """nerfstudio's loop without its trainer."""
+    callbacks = pipeline.get_training_callbacks(TrainingCallbackAttributes(optimizers, None, pipeline, None))
     pipeline.train()
     for step in steps:
+        for callback in callbacks:
+            callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
         optimizers.zero_grad_all()
         _, losses, _ = pipeline.get_train_loss_dict(step)
         torch.stack(list(losses.values())).sum().backward()
