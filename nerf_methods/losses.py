@@ -9,6 +9,9 @@ class Losses:
     """What features are learnt by: the fields of `LossConfig`, all set. Distillation weighs 1."""
 
     distill: Literal["features", "classes"]
+    centered: bool
+    selection: Literal["mixture", "agreement"]
+    selection_temperature: float
     rda: float
     rda_cosine: bool
     fda_pull: float
@@ -23,12 +26,33 @@ class Losses:
     reset_optimizers: bool
 
 
+_RELEASED = Losses(
+    distill="features",
+    centered=False,
+    selection="mixture",
+    selection_temperature=1.0,
+    rda=1.0,
+    rda_cosine=False,
+    fda_pull=200.0,
+    fda_push=0.2,
+    fda_shift=0.7,
+    fda_temperature=0.2,
+    fda_divergence="kl",
+    fda_rebalance=True,
+    fda_guard=0.0,
+    fda_start=0.0,
+    rgb_start=1 / 3,
+    reset_optimizers=True,
+)
+_PAPER = replace(_RELEASED, rda_cosine=True, fda_divergence="js", reset_optimizers=False)
+_ALONE = replace(_RELEASED, rda=0.0, fda_pull=0.0, fda_push=0.0, rgb_start=1.0, reset_optimizers=False)
+_CLIP = replace(_ALONE, centered=True, selection="agreement", selection_temperature=0.1)
 PRESETS = {
-    "clip": Losses("features", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 0.0, 1.0, False),
-    "ovs3d": Losses("features", 1.0, False, 2.0, 0.0, 0.9, 0.2, "kl", True, 0.1, 1 / 3, 1.0, False),
-    "released": Losses("features", 1.0, False, 200.0, 0.2, 0.7, 0.2, "kl", True, 0.0, 0.0, 1 / 3, True),
-    "paper": Losses("features", 1.0, True, 200.0, 0.2, 0.7, 0.2, "js", True, 0.0, 0.0, 1 / 3, False),
-    "fusion": Losses("classes", 0.0, False, 0.0, 0.0, 0.7, 0.2, "kl", True, 0.0, 0.0, 1.0, False),
+    "clip": _CLIP,
+    "ovs3d": replace(_CLIP, rda=1.0, fda_pull=2.0, fda_shift=0.9, fda_guard=0.1, fda_start=1 / 3),
+    "released": _RELEASED,
+    "paper": _PAPER,
+    "fusion": replace(_ALONE, distill="classes"),
 }
 
 
@@ -38,9 +62,16 @@ class LossConfig:
 
     preset: Literal["clip", "ovs3d", "released", "paper", "fusion"] = "ovs3d"
     """released: the values of 3D-OVS's code. paper: its formulas. ovs3d: one setting for all scenes and teachers.
-    clip: distillation alone, without DINO. fusion: the classes of the teacher instead of its features."""
+    clip: distillation alone, without RDA and FDA. fusion: the classes of the teacher instead of its features."""
     distill: Literal["features", "classes"] | None = None
     """features: CLIP's, which answer any word later. classes: what the teacher thinks of the run's own prompts."""
+    centered: bool | None = None
+    """Measure the angles of features from the mean of the teacher's instead of from the origin."""
+    selection: Literal["mixture", "agreement"] | None = None
+    """What the selection volume learns from. mixture: the distillation itself, as published. agreement: how well the
+    field foretells each scale by itself."""
+    selection_temperature: float | None = None
+    """Temperature of the softmax over scales; 1 is 3D-OVS's, which can only weigh between 0.155 and 0.576."""
     rda: float | None = None
     """Weight of the relevancy-distribution alignment."""
     rda_cosine: bool | None = None

@@ -68,8 +68,6 @@ class Ovs3dModelConfig(ModelConfig):
     """Rank of the CLIP features: channels that are rendered."""
     selection: tuple[int, int] = (8, 64)
     """Channels and resolution of the planes and lines of the selection volume."""
-    selection_temperature: float = 1.0
-    """Temperature of the softmax over scales; 1 is 3D-OVS's, which can only weigh between 0.155 and 0.576."""
     visible_weight: float = 0.01
     """Samples of a lower weight get no colour and no feature."""
     surface_samples: int = 4

@@ -14,15 +14,23 @@ from torch import Tensor
 
 
 def clip_distillation(
-    rendered: Float[Tensor, "r d"], teacher: Float[Tensor, "r s d"], selection: Float[Tensor, "r s"]
+    rendered: Float[Tensor, "r d"],
+    teacher: Float[Tensor, "r s d"],
+    selection: Float[Tensor, "r s"],
+    center: Float[Tensor, " d"] | float = 0.0,
 ) -> Float[Tensor, ""]:
     """Minus the mean cosine of rendered features and the teacher's, mixed over scales by the selection.
 
     3D-OVS (Liu et al. 2023), eq. 4; the teacher's features are of unit length, the mixture is normalised again.
     Gradients flow into both ``rendered`` and ``selection``. In -1..1.
+
+    Args:
+        center: where the angle is measured from instead of the origin, such as the mean of the teacher's features,
+            from which all that tells them apart is seen at full size. Ours: not in the paper.
     """
     target = (selection[..., None] * teacher).sum(1)
-    return -F.cosine_similarity(rendered, target, dim=-1).mean()
+    ours, theirs = (F.normalize(one, dim=-1) - center for one in (rendered, target))
+    return -F.cosine_similarity(ours, theirs, dim=-1).mean()
 
 
 def class_distillation(

@@ -20,6 +20,7 @@ from nerf_methods.semantics import (
     patch_losses,
     patch_rays,
     semantic_losses,
+    start_features,
     surface_rays,
 )
 from ovs3d.errors import InputError, exit_on_input_error
@@ -52,6 +53,8 @@ class Ovs3dPipelineConfig(VanillaPipelineConfig):
     """Patches per iteration that features are aligned on."""
     patch_side: int = 32
     """Rays along the side of a patch, one for each of DINO's."""
+    principal_start: bool = True
+    """Features begin as the principal components of the teacher's, not at random."""
     freeze_density: bool = True
     """Density stays as the first phase left it, also where colour is learnt again in the second."""
 
@@ -119,6 +122,8 @@ class Ovs3dPipeline(VanillaPipeline):
             self._patches = patch_rays(self.model, self.datamanager) if self.aligns_features else None
             side = self.config.semantic_short_side
             self._surface = surface_rays(self.model, self.datamanager, side, self._patches)
+            if step == self.geometry_steps and self.config.principal_start:
+                start_features(self.model, self._surface)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
         losses = semantic_losses(self.model, batch)
         if self._patches is not None and step >= self.alignment_step:

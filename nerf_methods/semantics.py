@@ -6,6 +6,7 @@ The geometry is frozen by then, so the few points of a ray that carry weight are
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,9 @@ from nerf_methods.objectives import (
 from nerf_methods.rendering import composite
 from ovs3d.query import minmax_relevancy
 
+START_RAYS = 1 << 15
+"""Rays whose principal components features begin with."""
+
 
 @dataclass(frozen=True, eq=False)
 class SurfaceBatch:
@@ -40,6 +44,8 @@ class SurfaceBatch:
     """Unit features of each scale."""
     relevancy: Float[Tensor, "r s c"]
     """Of each scale and class, stretched to 0..1 over each view; no class without RDA."""
+    center: Float[Tensor, "s d"]
+    """Mean of each scale's features over the scene."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,13 @@ class SurfaceRays:
         """A random batch, with replacement."""
         chosen = torch.randint(len(self.weights), (count,))
         parts = (self.points, self.weights, self.teacher, self.relevancy)
-        return SurfaceBatch(*(part[chosen].to(device).float() for part in parts))
+        points, weights, teacher, relevancy = (part[chosen].to(device).float() for part in parts)
+        return SurfaceBatch(points, weights, teacher, relevancy, self.center.to(device))
+
+    @cached_property
+    def center(self) -> Float[Tensor, "s d"]:
+        """Mean of each scale's features over the scene."""
+        return self.teacher.mean(0, dtype=torch.float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +154,14 @@ def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
     return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
 
 
+def start_features(model: Ovs3dModel, rays: SurfaceRays) -> None:
+    """Let features begin as the principal components of what the teacher sees, with the smallest tiles."""
+    chosen = torch.randint(len(rays.teacher), (START_RAYS,))
+    model.feature.start(rays.teacher[chosen].flatten(0, 1).to(model.device).float())
+    if model.losses.selection == "agreement":
+        model.selection.start()
+
+
 def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[Tensor, ""]]:
     """CLIP distillation and RDA."""
     losses = model.losses
@@ -151,13 +171,17 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
     values = composite(
         model.selection(batch.points.flatten(0, 1)), batch.weights.flatten(), ray, len(batch.points)
     )
-    chosen = (values / model.config.selection_temperature).softmax(-1)
-    scales = model.feature.decode_scales(
-        code.detach(), opacity
-    )  # they follow the mixture and do not pull at it
-    found = {"scale_loss": -F.cosine_similarity(scales, batch.teacher, dim=-1).mean()}
+    chosen = (values / losses.selection_temperature).softmax(-1)
+    center = batch.center if losses.centered else torch.zeros_like(batch.center)
+    # scales follow the mixture and do not pull at it
+    scales = F.normalize(model.feature.decode_scales(code.detach(), opacity), dim=-1)
+    agreement = F.cosine_similarity(scales - center, batch.teacher - center, dim=-1)
+    found = {"scale_loss": -agreement.mean()}
+    if losses.selection == "agreement":
+        found["selection_loss"] = -(chosen * agreement.detach()).sum(1).mean()
+        chosen = chosen.detach()
     if losses.distill == "features":
-        found["clip_loss"] = clip_distillation(rendered, batch.teacher, chosen)
+        found["clip_loss"] = clip_distillation(rendered, batch.teacher, chosen, center.mean(0))
     else:
         text = model.class_texts()
         theirs = F.normalize(batch.teacher.mean(1), dim=-1) @ text.T

@@ -26,11 +26,13 @@ from ovs3d.worlds.command import Tabletop
 FULL: dict[str, object] = {"model.losses.preset": "ovs3d"}
 VARIANTS: dict[str, dict[str, object]] = {
     "full": FULL,
-    "without selection volume": FULL | {"model.selection_temperature": float("inf")},
+    "without selection volume": FULL | {"model.losses.selection_temperature": float("inf")},
     "without RDA": FULL | {"model.losses.rda": 0.0},
     "without FDA": FULL | {"model.losses.fda_pull": 0.0, "model.losses.fda_push": 0.0},
     "without re-balance": FULL | {"model.losses.fda_rebalance": False},
     "without DINO's guide": FULL | {"datamanager.guide_tiles": False},
+    "random start of the features": FULL | {"principal_start": False},
+    "angles from the origin": FULL | {"model.losses.centered": False},
     "one scale": FULL | {"datamanager.tile_scales": (7,)},
     "half of the views": FULL | {"datamanager.taught_share": 0.5},
     "a tenth of the views": FULL | {"datamanager.taught_share": 0.1},

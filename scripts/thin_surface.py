@@ -44,11 +44,13 @@ class ThinSurface:
         start, stop = 2 * torch.rand(2, self.rays, 3, generator=random) - 1
         depth = 0.3 + 0.6 * torch.rand(self.rays, generator=random)
         teacher = torch.randn(self.rays, self.scales, self.d, generator=random)
+        teacher = F.normalize(teacher, dim=-1)
         return SurfaceBatch(
             points=self._points(start, stop),
             weights=self._weights(depth, random),
-            teacher=F.normalize(teacher, dim=-1),
+            teacher=teacher,
             relevancy=torch.rand(self.rays, self.scales, self.classes, generator=random),
+            center=teacher.mean(0),
         )
 
     def patch_batch(self, random: Generator) -> PatchBatch:

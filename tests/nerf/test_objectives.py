@@ -46,6 +46,18 @@ def test_a_feature_along_the_mixture_is_the_optimum_whatever_its_length():
     assert clip_distillation(-mixture, teacher, selection).item() == pytest.approx(1, abs=1e-6)
 
 
+def test_from_the_center_features_that_hardly_differ_are_far_apart():
+    """Two directions of a cosine of 0.995, on either side of what they share."""
+    teacher = F.normalize(torch.tensor([[[1.0, 0.05]], [[1.0, -0.05]]]), dim=-1)
+    center, selection = teacher.mean((0, 1)), torch.ones(2, 1)
+    swapped = 7 * teacher[:, 0].flip(0)
+    assert clip_distillation(swapped, teacher, selection).item() == pytest.approx(-0.995, abs=1e-3)
+    assert clip_distillation(swapped, teacher, selection, center).item() == pytest.approx(1, abs=1e-6)
+    assert clip_distillation(7 * teacher[:, 0], teacher, selection, center).item() == pytest.approx(
+        -1, abs=1e-6
+    )
+
+
 def test_a_ray_without_a_feature_gives_a_finite_gradient():
     rendered = torch.zeros(2, 4, requires_grad=True)
     teacher = F.normalize(torch.ones(2, 3, 4), dim=-1)

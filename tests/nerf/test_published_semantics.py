@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 import torch.nn.functional as F
 from nerfstudio.data.scene_box import SceneBox
@@ -54,7 +55,8 @@ def make_batches(d: int) -> tuple[SurfaceBatch, PatchBatch]:
     teacher = F.normalize(torch.randn(50, SCALES, d, dtype=torch.float64), dim=-1)
     relevancy = torch.rand(50, SCALES, CLASSES, dtype=torch.float64)
     tokens = torch.randn(3, 20, 6, dtype=torch.float64) + 0.7
-    return SurfaceBatch(*make_rays(50), teacher, relevancy), PatchBatch(*make_rays(3, 20), tokens)
+    surface = SurfaceBatch(*make_rays(50), teacher, relevancy, teacher.mean(0))
+    return surface, PatchBatch(*make_rays(3, 20), tokens)
 
 
 def step(model, form, surface, patches):
@@ -84,3 +86,49 @@ def test_losses_and_gradients_are_those_of_the_published_form(monkeypatch):
     assert {name.split(".")[0] for name in gradients} == {"feature", "selection"}
     torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
+
+
+def selected(model: Ovs3dModel, surface: SurfaceBatch) -> torch.Tensor:
+    """Mean over rays of what the selection volume makes of each scale."""
+    values = (
+        surface.weights[..., None] * model.selection(surface.points.flatten(0, 1)).view(50, SAMPLES, -1)
+    ).sum(1)
+    return values.mean(0)
+
+
+def test_selection_turns_to_the_scale_that_the_field_foretells():
+    torch.manual_seed(0)
+    model = make_model()
+    model.losses = LossConfig("clip").resolve()
+    surface, _ = make_batches(model.context.clip.d)
+    with torch.no_grad():
+        code, opacity, _ = semantics._render_code(model, surface.points, surface.weights)
+        foretold = F.normalize(model.feature.decode_scales(code, opacity)[:, 1], dim=-1)
+        surface.teacher[:, 1] = foretold
+    relevancy = surface.relevancy[..., :0]  # no RDA
+    surface = replace(surface, center=surface.teacher.mean(0), relevancy=relevancy)
+    losses = semantics.semantic_losses(model, surface)
+    before = selected(model, surface)
+    losses["selection_loss"].backward()
+    with torch.no_grad():
+        for value in model.selection.parameters():
+            value -= value.grad
+    change = selected(model, surface) - before
+    assert change[1] > 0
+    assert max(change[0], change[2]) < 0
+    assert all(value.grad is None for value in model.feature.parameters())
+
+
+def test_nothing_else_pulls_at_a_selection_by_agreement():
+    torch.manual_seed(0)
+    model = make_model()
+    model.losses = LossConfig("ovs3d").resolve()
+    d = model.context.clip.d
+    surface, _ = make_batches(d)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ovs3dModel, "class_texts", lambda _: torch.eye(CLASSES, d, dtype=torch.float64))
+        losses = semantics.semantic_losses(model, surface)
+    losses.pop("selection_loss")
+    assert set(losses) == {"scale_loss", "clip_loss", "rda_loss"}
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(value.grad is None for value in model.selection.parameters())
