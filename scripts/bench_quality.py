@@ -10,17 +10,28 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from jaxtyping import Int
 from torch import Tensor
 from two_phases import TwoPhases
 
-from nerf_methods.evaluate import held_out_views, photo_tiles, picture_metrics, pooled, tiles_answer
+from nerf_methods.evaluate import (
+    HeldOutView,
+    held_out_views,
+    photo_tiles,
+    picture_metrics,
+    pooled,
+    tiles_answer,
+)
 from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.eval.report import Report
+from ovs3d.images import read_image, write_png
+from ovs3d.outputs.overlay import panels
+from ovs3d.outputs.palette import label_colors
 from ovs3d.worlds.command import Tabletop
 
 FULL: dict[str, object] = {"model.losses.preset": "ovs3d"}
@@ -40,6 +51,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "losses of the paper": {"model.losses.preset": "paper"},
     "plain fusion": {"model.losses.preset": "fusion"},
 }
+SHOWN = "photo", "raw", "plain fusion", "full", "truth"
+"""Pictures of a world, beside the table."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,7 @@ class BenchQuality:
     def run(self) -> None:
         if self.report:
             self._report(Path("docs/reports/quality.json"))
+            self._sheet(Path("docs/images/quality.png"))
             return
         for seed in self.seeds:
             for world in self.worlds:
@@ -97,11 +111,48 @@ class BenchQuality:
             "variant": name,
             "steps": [self.geometry_steps, self.semantic_steps],
         }
-        row |= _figures(Run(pipeline), with_teacher=name == "full")
+        run = Run(pipeline)
+        views = list(held_out_views(run))
+        answers = {name: [view.answer for view in views]}
+        if name == "full":
+            cameras = run.cameras("held-out")
+            answers["lerf"] = [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))]
+            answers["raw"] = [tiles_answer(run, photo_tiles(run, view.photo)) for view in views]
+        for which, found in answers.items():
+            confusion = pooled(views, found, len(run.query.names))
+            prefix = "" if which == name else f"{which}_"
+            row |= {f"{prefix}miou": miou(confusion), f"{prefix}accuracy": pixel_accuracy(confusion)}
+        pictures = [picture_metrics(view) for view in views]
+        row |= _mean(pictures, "psnr", "depth_error")
+        if seed == self.seeds[0]:
+            self._draw(
+                world,
+                views[len(views) // 2],
+                {which: found[len(views) // 2] for which, found in answers.items()},
+            )
         row["seconds"] = time.perf_counter() - start
         with (self.work / "rows.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+
+    def _draw(self, world: int, view: HeldOutView, answers: dict[str, Int[Tensor, "h w"]]) -> None:
+        folder = self.work / "pictures" / str(world)
+        write_png(folder / "photo.png", view.photo.numpy())
+        for name, labels in {"truth": view.truth, **answers}.items():
+            write_png(folder / f"{name}.png", label_colors(labels.numpy().astype(np.int64)))
+
+    def _sheet(self, path: Path) -> None:
+        """A held-out view of each world, half as large."""
+        folders = [self.work / "pictures" / str(world) for world in self.worlds]
+        shown = [
+            read_image(folder / f"{name}.png").numpy()[::2, ::2]
+            for folder in folders
+            if all((folder / f"{name}.png").exists() for name in SHOWN)
+            for name in SHOWN
+        ]
+        if shown:
+            titles = [*SHOWN, *[""] * (len(shown) - len(SHOWN))]
+            write_png(path, panels(shown, titles, columns=len(SHOWN)))
 
     def _report(self, path: Path) -> None:
         rows = [row for row in self._rows() if row["steps"] == [self.geometry_steps, self.semantic_steps]]
@@ -138,22 +189,6 @@ class BenchQuality:
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
-
-
-def _figures(run: Run, with_teacher: bool) -> dict[str, float]:
-    """On held-out views: of the answers, and if wanted of LERF's choice of scales and of the teacher by itself."""
-    views, k = list(held_out_views(run)), len(run.query.names)
-    answers = {"": [view.answer for view in views]}
-    if with_teacher:
-        cameras = run.cameras("held-out")
-        answers["lerf_"] = [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))]
-        answers["raw_"] = [tiles_answer(run, photo_tiles(run, view.photo)) for view in views]
-    figures = {}
-    for name, found in answers.items():
-        confusion = pooled(views, found, k)
-        figures |= {f"{name}miou": miou(confusion), f"{name}accuracy": pixel_accuracy(confusion)}
-    pictures = [picture_metrics(view) for view in views]
-    return figures | {key: _mean(pictures, key)[key] for key in ("psnr", "depth_error")}
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ def results(reports: Path) -> str:
         "semantics": _semantics,
         "query": _query,
         "store": _store,
+        "presets": _presets,
         "quality": _quality,
         "noisy_truth": _noisy_truth,
     }
@@ -133,6 +134,16 @@ def _store(report: dict) -> str:
     head = ("", "tiles", "stored", "published map", "times smaller (target 300)")
     title = f"{report['task']} (`docs/reports/store.json`)"
     return _table(title, head, rows) + f"\n{report['protocol'].capitalize()}.\n"
+
+
+def _presets(report: dict) -> str:
+    rows = [
+        (name, f"{found['peak_mib']:.0f} MiB", f"{found['checkpoint_mib']:.0f} MiB")
+        for name, found in report["metrics"].items()
+    ]
+    title = f"{report['task']} (`docs/reports/presets.json`)"
+    head = (f"{report['split']}; {report['protocol']}", "peak", "checkpoint")
+    return _table(title, head, rows) + _machine(report)
 
 
 def _quality(report: dict) -> str:
