@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -25,6 +26,7 @@ from ovs3d.foundation.maps import scene_dino, size_with
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
+from ovs3d.images import read_depth
 from ovs3d.scene import SceneSettings, read_settings
 
 
@@ -57,6 +59,8 @@ class Ovs3dDataManagerConfig(VanillaDataManagerConfig):
     vit_base_patch8_224_dino/facebook."""
     dino_short_side: int = 480
     """DINO looks at photos whose shorter side has been brought to as many pixels."""
+    depth: bool = False
+    """Learn from measured depth too; all frames of transforms.json need a depth_file_path."""
     guide_tiles: bool = True
     """Weigh the tiles over a place by how much of them is of the same thing, says DINO."""
 
@@ -95,6 +99,30 @@ class TeacherGrid:
     """Of unit length, per scale of the tiles; NaN where no tile is."""
     cell: tuple[float, float]
     """Height and width of a cell in pixels of the view."""
+
+
+class DepthDataset(InputDataset):
+    """Training views with measured depth, along the view's axis, in the data parser's unit; 0 is unknown.
+
+    Raises:
+        InputError: a view has none, or not of the photo's size.
+    """
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale: float):
+        super().__init__(dataparser_outputs, scale)
+        if not self.metadata.get("depth_filenames"):
+            raise InputError("--pipeline.datamanager.depth: no frame of the scene has a depth_file_path")
+        self.unit = self.metadata["depth_unit_scale_factor"] * dataparser_outputs.dataparser_scale
+
+    def get_metadata(self, data: dict) -> dict:
+        path, size = self.metadata["depth_filenames"][data["image_idx"]], data["image"].shape[:2]
+        depth = read_depth(path)[None, None] * self.unit
+        ratio = size[0] / depth.shape[2], size[1] / depth.shape[3]
+        if abs(ratio[0] / ratio[1] - 1) > 0.01:
+            raise InputError(
+                f"{path}: {depth.shape[3]}x{depth.shape[2]} depths are not of a photo of {size[1]}x{size[0]}"
+            )
+        return {"depth_image": F.interpolate(depth, size=tuple(size))[0, 0, :, :, None]}
 
 
 class LabelledDataset(InputDataset):
@@ -143,6 +171,10 @@ class Ovs3dDataManager(VanillaDataManager):
     def settings(self) -> SceneSettings:
         """What the scene says of itself."""
         return read_settings(self.scene)
+
+    def create_train_dataset(self) -> InputDataset:
+        kind = DepthDataset if self.config.depth else InputDataset
+        return kind(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
 
     def create_eval_dataset(self) -> InputDataset:
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
@@ -214,4 +246,4 @@ class Ovs3dDataManager(VanillaDataManager):
             step = max(min(height, width) / short_side, 1.0)
             rows, columns = round(height / step), round(width / step)
             cell, features = (height / rows, width / columns), tiles.grid(rows, columns)
-        return TeacherGrid(torch.nn.functional.normalize(features, dim=-1).movedim(0, 2), cell)
+        return TeacherGrid(F.normalize(features, dim=-1).movedim(0, 2), cell)

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 from torch import Tensor
 
 from nerf_methods.labels import remap
@@ -15,7 +13,7 @@ from nerf_methods.quality import picture_quality
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import Tiles, TileSpec, encode_tiles
-from ovs3d.images import read_image
+from ovs3d.images import read_depth, read_image
 from ovs3d.query import similarity
 
 
@@ -53,7 +51,7 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
             mask=data.get("mask"),
             rgb=view.rgb,
             depth=view.depth,
-            true_depth=_read_depth(depth_file, unit) if depth_file else None,
+            true_depth=read_depth(depth_file) * unit if depth_file else None,
             truth=remap(data["labels"], own, run.query.names),
             answer=run.labels(view),
             relevancies=run.relevancies(view),
@@ -90,8 +88,3 @@ def pooled(views: list[HeldOutView], answers: list[Int[Tensor, "h w"]], k: int) 
     for view, answer in zip(views, answers, strict=True):
         confusion = confusion.update(view.truth, answer)
     return confusion
-
-
-def _read_depth(path: Path, unit: float) -> Float[Tensor, "h w"]:
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image).astype(np.float32)) * unit

@@ -76,6 +76,10 @@ class Ovs3dModelConfig(ModelConfig):
     """Weight of the distortion loss (Mip-NeRF 360)."""
     total_variation_mult: float = 1e-3
     """Weight of the density's total variation."""
+    depth_loss_mult: float = 1e-3
+    """Weight of measured depth, where the data manager has it."""
+    depth_noise: float = 0.01
+    """Standard deviation of measured depth, as a share of it."""
     losses: LossConfig = field(default_factory=LossConfig)
     """What features are learnt by."""
     negatives: tuple[str, ...] | None = None
@@ -195,7 +199,7 @@ class Ovs3dModel(Model):
             "expected_depth": self.expected_depth(sampled.weights.detach(), samples),
         }
         if self.training:
-            return outputs | {"sampled": sampled}
+            return outputs | {"sampled": sampled, "directions_norm": ray_bundle.metadata["directions_norm"]}
         code = composite(self.feature(x), shown, ray, rays)
         return outputs | {"features": torch.cat([code, accumulation], dim=1)}
 
@@ -244,11 +248,9 @@ class Ovs3dModel(Model):
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Any] | None = None
     ) -> dict[str, Tensor]:
         image = batch["image"].to(self.device)[..., :3]
-        return (
-            geometry_losses(self, outputs, image)
-            if self.training
-            else {"rgb_loss": F.mse_loss(outputs["rgb"], image)}
-        )
+        if not self.training:
+            return {"rgb_loss": F.mse_loss(outputs["rgb"], image)}
+        return geometry_losses(self, outputs, image, batch.get("depth_image"))
 
     @torch.no_grad()
     def surface(self, rays: RayBundle) -> tuple[Float[Tensor, "r k 3"], Float[Tensor, "r k"]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -42,6 +42,25 @@ def read_grey(path: Path) -> UInt8[Tensor, "h w"]:
     with _open(path) as image:
         _refuse_deep(path, image)
         return torch.from_numpy(np.array(image.convert("L")))
+
+
+def read_depth(path: Path) -> Float[Tensor, "h w"]:
+    """The numbers of a depth image, of any depth of bits, or of a ``.npy`` file, as stored; 0 is unknown.
+
+    Raises:
+        InputError: no such file, or neither of the two.
+    """
+    if path.suffix == ".npy":
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as depth ({error})") from error
+    else:
+        with _open(path) as image:
+            values = np.array(image)
+    if values.ndim != 2:
+        raise InputError(f"{path}: expected one depth per pixel, got an array of {values.shape}")
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 Zeng et al., "Multi-view Self-supervised Deep Learning for 6D Pose Estimation in the Amazon Picking Challenge" (ICRA
 2017), publish posed RGB-D views of shelf bins; github.com/andyzeng/apc-vision-toolbox has one with true masks under
-data/sample. Views have two black pads in their top corners that are fixed to the camera; they are masked out.
+data/sample. Views have two black pads in their top corners, and yellow tips below them, that are fixed to the camera;
+they are masked out.
 """
 
 import json
@@ -15,10 +16,15 @@ import tyro
 
 from ovs3d.eval.confusion import IGNORE
 from ovs3d.geometry import opengl_from_opencv
-from ovs3d.images import read_grey, read_image, write_png
+from ovs3d.images import read_depth, read_grey, read_image, write_png
 
-PADS = (slice(0, 170), slice(0, 130)), (slice(0, 170), slice(510, None))
-"""Rows and columns of the pads in views of 640x480."""
+PADS = (
+    (slice(0, 170), slice(0, 130)),
+    (slice(0, 170), slice(510, None)),
+    (slice(170, 250), slice(0, 40)),
+    (slice(170, 250), slice(600, None)),
+)
+"""Rows and columns of the pads, and of the tips below them, in views of 640x480."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,15 @@ class ApcScene:
             labels = np.full_like(ids, IGNORE)
             for index, (number, _) in enumerate(self.classes):
                 labels[(ids == number) & (seen > 0)] = index
-            for folder, picture in (("images", color), ("masks", seen), ("segmentations", labels)):
+            raw = read_depth(self.data / name.replace(".png", ".depth.png")).numpy().astype(np.uint16)
+            tenths = (raw >> 3) | (raw << 13)  # stored with three bits turned
+            depth = np.where(seen > 0, (tenths / 10).round(), 0).astype(np.uint16)
+            pictures = {"images": color, "masks": seen, "segmentations": labels, "depth": depth}
+            for folder, picture in pictures.items():
                 write_png(self.out / folder / name, picture)
             frames.append(
                 {
+                    "depth_file_path": f"depth/{name}",
                     "file_path": f"images/{name}",
                     "mask_path": f"masks/{name}",
                     "transform_matrix": opengl_from_opencv(pose).tolist(),

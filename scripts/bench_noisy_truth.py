@@ -53,6 +53,8 @@ class BenchNoisyTruth:
     """Of the noise and of the training."""
     preset: str = "ovs3d"
     """Of the losses."""
+    depth: bool = False
+    """Learn geometry from measured depth too."""
     train_fraction: float = 0.8
     """Share of the views that are trained on."""
     geometry_steps: int = 1500
@@ -85,6 +87,7 @@ class BenchNoisyTruth:
             config={
                 "preset": self.preset,
                 "wrong": self.wrong,
+                "depth": self.depth,
                 "geometry_steps": self.geometry_steps,
                 "semantic_steps": self.semantic_steps,
             },
@@ -102,6 +105,7 @@ class BenchNoisyTruth:
             "model.prompt": "; ".join(self.stand_ins),
             "datamanager.dataparser.train_split_fraction": self.train_fraction,
             "datamanager.weights": "mini",
+            "datamanager.depth": self.depth,
         }
         phases = TwoPhases(self.scene, self.geometry_steps, self.semantic_steps, changes)
         pipeline, optimizers = phases.set_up()
@@ -112,7 +116,11 @@ class BenchNoisyTruth:
             self._spoilt(run, tiles, self._truth(photo, names), noise)
             for tiles, photo in zip(data.tiles, photos, strict=True)
         ]
-        phases.geometry(pipeline, optimizers, self.work / f"geometry-{seed}-{self.geometry_steps}.pt")
+        phases.geometry(
+            pipeline,
+            optimizers,
+            self.work / f"geometry-{seed}-{self.geometry_steps}{'-depth' * self.depth}.pt",
+        )
         phases.semantics(pipeline, optimizers)
         views = [self._with_truth(view, names) for view in held_out_views(run)]
         teacher = []

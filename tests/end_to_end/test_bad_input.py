@@ -60,14 +60,14 @@ def llff(tmp_path, ring_views) -> Path:
     return tmp_path / "llff"
 
 
-def build(data: Path, weights: str | Path, prompt: str | None = None) -> Ovs3dPipeline:
+def build(data: Path, weights: str | Path, prompt: str | None = None, depth: bool = False) -> Ovs3dPipeline:
     """What ``ns-train ovs3d`` does before its first iteration."""
     config = copy.deepcopy(ovs3d_method.config.pipeline)
     config.datamanager.data, config.datamanager.tile_scales = data, (1,)
     config.datamanager.weights = f"tiny/{weights}" if isinstance(weights, Path) else weights
     # a CLIP of one's own has no DINO beside it
     config.datamanager.guide_tiles, config.model.losses.preset = False, "clip"
-    config.model.prompt = prompt
+    config.model.prompt, config.datamanager.depth = prompt, depth
     config.model.density_resolutions = (4, 8)
     return config.setup(device="cpu")
 
@@ -76,9 +76,9 @@ def build(data: Path, weights: str | Path, prompt: str | None = None) -> Ovs3dPi
 def refusal(capsys, weights) -> Callable[..., str]:
     """The one line that a run ends with."""
 
-    def run(data: Path, weights: str | Path = weights, prompt: str | None = None) -> str:
+    def run(data: Path, weights: str | Path = weights, prompt: str | None = None, depth: bool = False) -> str:
         with pytest.raises(SystemExit) as raised:
-            build(data, weights, prompt)
+            build(data, weights, prompt, depth)
         assert raised.value.code == 2
         return only_error(capsys.readouterr().err)
 
@@ -104,6 +104,35 @@ def test_a_sound_scene_of_either_layout_is_built(scene, llff, weights):
         pipeline = build(data, weights)
         assert len(pipeline.datamanager.tiles) == 6
         assert pipeline.model.query is not None
+
+
+def test_measured_depth_is_learnt_from(scene, weights, ring_views):
+    pipeline = build(scene, weights, depth=True)
+    dataset = pipeline.datamanager.train_dataset
+    scale = pipeline.datamanager.train_dataparser_outputs.dataparser_scale
+    for index, path in enumerate(dataset.image_filenames):
+        truth = torch.from_numpy(ring_views.renders[int(path.stem.removeprefix("frame_")) - 1].depth).float()
+        found = dataset[index]["depth_image"][..., 0] / scale
+        torch.testing.assert_close(found, truth, rtol=0, atol=1e-3)
+    pipeline.set_iterations(10)
+    pipeline.train()
+    losses = pipeline.get_train_loss_dict(0)[1]
+    losses["depth_loss"].backward()
+    gradient = pipeline.model.density.grid.levels[0].grad
+    assert gradient is not None
+    assert 0 < gradient.abs().max() < float("inf")
+
+
+def test_depth_that_is_not_there_or_of_another_size(scene, refusal):
+    depth = scene / "depth" / "frame_00001.png"
+    Image.fromarray(np.full((7, 50), 900, dtype=np.uint16)).save(depth)
+    assert "frame_00001.png: 50x7 depths are not of a photo of" in refusal(scene, depth=True)
+    depth.write_bytes(b"no image")
+    assert "frame_00001.png: cannot be read as an image" in refusal(scene, depth=True)
+    depth.unlink()
+    assert "frame_00001.png: no such image" in refusal(scene, depth=True)
+    edit(scene, lambda content: [frame.pop("depth_file_path") for frame in content["frames"]])
+    assert "no frame of the scene has a depth_file_path" in refusal(scene, depth=True)
 
 
 def test_no_images(scene, llff, tmp_path, refusal):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ovs3d.errors import InputError
-from ovs3d.images import image_size, read_grey, read_image, write_png
+from ovs3d.images import image_size, read_depth, read_grey, read_image, write_png
 
 
 def picture(height=5, width=7, channels=3):
@@ -91,3 +91,26 @@ def test_what_is_no_image_is_named(tmp_path, data, read):
         read(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"b\.jpg: no such image"):
         read(tmp_path / "b.jpg")
+
+
+def test_depth_of_any_number_of_bits_is_read_as_stored(tmp_path):
+    depth = np.array([[0, 1, 40_000], [7, 300, 65_535]])
+    Image.fromarray(depth.astype(np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray((depth % 256).astype(np.uint8)).save(tmp_path / "b.png")
+    np.save(tmp_path / "c.npy", depth / 3)
+    for name, expected in (("a.png", depth), ("b.png", depth % 256), ("c.npy", depth / 3)):
+        found = read_depth(tmp_path / name)
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_what_is_no_depth_is_named(tmp_path):
+    Image.fromarray(picture(4, 5)).save(tmp_path / "color.png")
+    with pytest.raises(
+        InputError, match=r"color\.png: expected one depth per pixel, got an array of \(4, 5, 3\)"
+    ):
+        read_depth(tmp_path / "color.png")
+    np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    for name in ("objects.npy", "none.npy"):
+        with pytest.raises(InputError, match=rf"{name}: cannot be read as depth"):
+            read_depth(tmp_path / name)
