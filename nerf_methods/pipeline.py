@@ -122,8 +122,8 @@ class Ovs3dPipeline(VanillaPipeline):
             self._patches = patch_rays(self.model, self.datamanager) if self.aligns_features else None
             side = self.config.semantic_short_side
             self._surface = surface_rays(self.model, self.datamanager, side, self._patches)
-            if step == self.geometry_steps and self.config.principal_start:
-                start_features(self.model, self._surface)
+            if step == self.geometry_steps:
+                start_features(self.model, self._surface, self.config.principal_start)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
         losses = semantic_losses(self.model, batch)
         if self._patches is not None and step >= self.alignment_step:

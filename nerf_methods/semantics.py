@@ -154,10 +154,11 @@ def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
     return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
 
 
-def start_features(model: Ovs3dModel, rays: SurfaceRays) -> None:
-    """Let features begin as the principal components of what the teacher sees, with the smallest tiles."""
-    chosen = torch.randint(len(rays.teacher), (START_RAYS,))
-    model.feature.start(rays.teacher[chosen].flatten(0, 1).to(model.device).float())
+def start_features(model: Ovs3dModel, rays: SurfaceRays, principal: bool) -> None:
+    """Let features begin as principal components of what the teacher sees, and selection with the smallest tiles."""
+    if principal:
+        chosen = torch.randint(len(rays.teacher), (START_RAYS,))
+        model.feature.start(rays.teacher[chosen].flatten(0, 1).to(model.device).float())
     if model.losses.selection == "agreement":
         model.selection.start()
 

@@ -1,7 +1,7 @@
 """How good answers are, with each part of the method and without it, on worlds that nothing was tuned on.
 
 Geometry is fitted once for each world and seed; then features are learnt in every variant and asked on held-out views.
-Each result is kept as a line of <work>/rows.jsonl, so that a run which was stopped goes on, and several processes may
+Each result is kept as a line of docs/reports/quality.jsonl, so that a run which was stopped goes on, and several processes may
 share the worlds. `--report` writes docs/reports/quality.json from the lines; `scripts/write_results.py` makes tables.
 """
 
@@ -60,7 +60,9 @@ class BenchQuality:
     """Measure mIoU and accuracy on held-out views of worlds."""
 
     work: Path = Path("outputs/quality")
-    """Folder of worlds, geometry and lines."""
+    """Folder of worlds, geometry and pictures."""
+    rows: Path = Path("docs/reports/quality.jsonl")
+    """A line for each run."""
     worlds: tuple[int, ...] = (101, 102, 103, 104, 105, 106)
     """Seeds of the worlds."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -86,8 +88,7 @@ class BenchQuality:
                         self._measure(world, seed, name)
 
     def _rows(self) -> list[dict]:
-        path = self.work / "rows.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
 
     def _is(self, row: dict, world: int, seed: int, name: str) -> bool:
         steps = [self.geometry_steps, self.semantic_steps]
@@ -131,7 +132,7 @@ class BenchQuality:
                 {which: found[len(views) // 2] for which, found in answers.items()},
             )
         row["seconds"] = time.perf_counter() - start
-        with (self.work / "rows.jsonl").open("a") as file:
+        with self.rows.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
 
