@@ -1,8 +1,9 @@
 """How good answers are, with each part of the method and without it, on worlds that nothing was tuned on.
 
 Geometry is fitted once for each world and seed; then features are learnt in every variant and asked on held-out views.
-Each result is kept as a line of docs/reports/quality.jsonl, so that a run which was stopped goes on, and several processes may
-share the worlds. `--report` writes docs/reports/quality.json from the lines; `scripts/write_results.py` makes tables.
+Each result is kept as a line of docs/reports/quality.jsonl, so that a run which was stopped goes on, and several
+processes may share the worlds. `--report` writes docs/reports/quality.json from the lines; `scripts/write_results.py`
+makes tables.
 """
 
 import json
