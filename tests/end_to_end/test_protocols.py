@@ -42,19 +42,22 @@ def write_masks(folder: Path, masks: dict[str, np.ndarray]) -> None:
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{name}.png")
 
 
-def relevancies(run: Run, prompts: tuple[str, ...]) -> torch.Tensor:
+def relevancies(run: Run, prompts: tuple[str, ...], negatives: tuple[str, ...] | None = None) -> torch.Tensor:
     """Of the first held-out view."""
-    run.ask("; ".join(prompts))
+    run.ask("; ".join(prompts), negatives=negatives)
     return run.relevancies(run.render(run.cameras("held-out")))
 
 
 def test_masks_that_are_the_answer_score_one(trained, run, tmp_path):
-    prompts = trained.classes[:2]
-    scores = relevancies(run, prompts)
+    prompts = trained.classes[-2:]  # table and wall, which fill the photos
+    scores = relevancies(
+        run, prompts, negatives=("airplane",)
+    )  # which a run this short tells apart from them
     masks = {name: plain_mask(scores[..., i]).numpy() for i, name in enumerate(prompts)}
     write_masks(tmp_path / "truth" / "0", masks)
     write_masks(tmp_path / "truth" / "1", {})
-    report = evaluate(trained, tmp_path / "out", "lerf-mask", "--truth", tmp_path / "truth")
+    flags = ("--truth", tmp_path / "truth", "--negatives", "airplane")
+    report = evaluate(trained, tmp_path / "out", "lerf-mask", *flags)
     found = {name: iou for name, iou in report["metrics"]["per_class"].items() if masks[name].any()}
     assert found
     assert all(iou == pytest.approx(1.0, abs=0.02) for iou in found.values())
