@@ -192,6 +192,11 @@ class Ovs3dDataManager(VanillaDataManager):
         chosen = max(1, round(share * count))
         return torch.linspace(0, count - 1, chosen).round().int().tolist()
 
+    @property
+    def tile_spec(self) -> TileSpec:
+        """How photos are cut."""
+        return TileSpec(scales=self.config.tile_scales, mode=self.config.tile_mode)
+
     @cached_property
     def tiles(self) -> list[Tiles]:
         """Encoded tiles of the taught views, from the store or computed now.
@@ -199,9 +204,8 @@ class Ovs3dDataManager(VanillaDataManager):
         Raises:
             InputError: the store cannot be written.
         """
-        spec = TileSpec(scales=self.config.tile_scales, mode=self.config.tile_mode)
         images = [self.train_dataparser_outputs.image_filenames[view] for view in self.taught]
-        return scene_tiles(self.context.clip, images, spec, self._store, self.config.tile_batch)
+        return scene_tiles(self.context.clip, images, self.tile_spec, self._store, self.config.tile_batch)
 
     @cached_property
     def dino_tokens(self) -> list[TokenGrid]:

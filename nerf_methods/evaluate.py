@@ -12,7 +12,7 @@ from nerf_methods.labels import remap
 from nerf_methods.quality import picture_quality
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
-from ovs3d.foundation.tiles import Tiles, TileSpec, encode_tiles
+from ovs3d.foundation.tiles import Tiles, encode_tiles
 from ovs3d.images import read_depth, read_image
 from ovs3d.query import similarity
 
@@ -60,9 +60,13 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
 
 def photo_tiles(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Tiles:
     """What the teacher sees in a photo by itself."""
-    config = run.pipeline.datamanager.config
-    spec = TileSpec(scales=config.tile_scales, mode=config.tile_mode)
-    return encode_tiles(run.pipeline.model.context.clip, photo, spec, config.tile_batch)
+    data = run.pipeline.datamanager
+    return encode_tiles(data.context.clip, photo, data.tile_spec, data.config.tile_batch)
+
+
+def teacher_answer(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"]:
+    """What the teacher says of a photo by itself."""
+    return tiles_answer(run, photo_tiles(run, photo))
 
 
 @torch.no_grad()

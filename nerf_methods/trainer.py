@@ -67,7 +67,8 @@ class PhaseScheduler(Scheduler):
 
 
 def schedule_phases(optimizers: dict[str, dict[str, Any]], pipeline: Ovs3dPipeline, total: int) -> None:
-    """Tell the learning rates of each phase when it begins and ends in a run of ``total`` iterations."""
+    """Tell the pipeline and the learning rates when each phase begins and ends in a run of ``total`` iterations."""
+    pipeline.set_iterations(total)
     change = pipeline.geometry_steps
     for group in optimizers.values():
         scheduler: InstantiateConfig | None = group["scheduler"]
@@ -105,7 +106,6 @@ class Ovs3dTrainer(Trainer):
             super().setup(test_mode)
 
     def setup_optimizers(self) -> Optimizers:
-        self.pipeline.set_iterations(self.config.max_num_iterations)
         schedule_phases(self.config.optimizers, self.pipeline, self.config.max_num_iterations)
         return super().setup_optimizers()
 

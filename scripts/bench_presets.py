@@ -6,13 +6,13 @@ Each is run by `ns-train` for a few iterations of both phases on the same world.
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from ns_train import ns_train
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -65,8 +65,7 @@ class BenchPresets:
             "max-num-iterations": self.iterations,
             "pipeline.geometry-fraction": 0.5,
         }
-        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        process = subprocess.Popen([Path(sys.executable).with_name("ns-train"), method, *flags])
+        process = subprocess.Popen(ns_train(method, options))
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0, f"{method} ended with status {os.waitstatus_to_exitcode(status)}"
         (checkpoint,) = (folder / "memory" / method / "run" / "nerfstudio_models").glob("*.ckpt")

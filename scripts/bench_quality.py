@@ -21,10 +21,9 @@ from two_phases import TwoPhases
 from nerf_methods.evaluate import (
     HeldOutView,
     held_out_views,
-    photo_tiles,
     picture_metrics,
     pooled,
-    tiles_answer,
+    teacher_answer,
 )
 from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
@@ -117,9 +116,7 @@ class BenchQuality:
         views = list(held_out_views(run))
         answers = {name: [view.answer for view in views]}
         if name == "full":
-            cameras = run.cameras("held-out")
-            answers["lerf"] = [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))]
-            answers["raw"] = [tiles_answer(run, photo_tiles(run, view.photo)) for view in views]
+            answers |= _others(run, views)
         for which, found in answers.items():
             confusion = pooled(views, found, len(run.query.names))
             prefix = "" if which == name else f"{which}_"
@@ -127,11 +124,8 @@ class BenchQuality:
         pictures = [picture_metrics(view) for view in views]
         row |= _mean(pictures, "psnr", "depth_error")
         if seed == self.seeds[0]:
-            self._draw(
-                world,
-                views[len(views) // 2],
-                {which: found[len(views) // 2] for which, found in answers.items()},
-            )
+            middle = len(views) // 2
+            self._draw(world, views[middle], {which: found[middle] for which, found in answers.items()})
         row["seconds"] = time.perf_counter() - start
         with self.rows.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -191,6 +185,15 @@ class BenchQuality:
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
+
+
+def _others(run: Run, views: list[HeldOutView]) -> dict[str, list[Int[Tensor, "h w"]]]:
+    """Answers by LERF's choice of scales, and of the teacher by itself."""
+    cameras = run.cameras("held-out")
+    return {
+        "lerf": [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))],
+        "raw": [teacher_answer(run, view.photo) for view in views],
+    }
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ heat map per prompt.
 """
 
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from ns_train import ns_train
 
 from nerf_methods.evaluate import (
     HeldOutView,
     held_out_views,
-    photo_tiles,
     picture_metrics,
     pooled,
-    tiles_answer,
+    teacher_answer,
 )
 from nerf_methods.run import Run, load_run
 from ovs3d.eval.environment import environment
@@ -67,8 +66,7 @@ class Demo:
             "timestamp": f"seed-{self.seed}",
             "max-num-iterations": self.iterations,
         }
-        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        subprocess.run([Path(sys.executable).with_name("ns-train"), "ovs3d", *flags], check=True)
+        subprocess.run(ns_train("ovs3d", options), check=True)
         return self.out / "runs" / "demo" / "ovs3d" / f"seed-{self.seed}" / "config.yml"
 
     def _draw(self, run: Run, views: list[HeldOutView]) -> None:
@@ -99,7 +97,7 @@ class Demo:
     def _report(self, run: Run, views: list[HeldOutView], training: float, seconds: float) -> Report:
         names = run.query.names
         ours = segmentation_metrics(pooled(views, [view.answer for view in views], len(names)), names)
-        raw = pooled(views, [tiles_answer(run, photo_tiles(run, view.photo)) for view in views], len(names))
+        raw = pooled(views, [teacher_answer(run, view.photo) for view in views], len(names))
         pictures = [picture_metrics(view) for view in views]
         means = {key: float(np.mean([picture[key] for picture in pictures])) for key in pictures[0]}
         return Report(

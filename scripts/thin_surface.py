@@ -43,8 +43,7 @@ class ThinSurface:
         """Rays between random points of the cube, which end anywhere on their way."""
         start, stop = 2 * torch.rand(2, self.rays, 3, generator=random) - 1
         depth = 0.3 + 0.6 * torch.rand(self.rays, generator=random)
-        teacher = torch.randn(self.rays, self.scales, self.d, generator=random)
-        teacher = F.normalize(teacher, dim=-1)
+        teacher = F.normalize(torch.randn(self.rays, self.scales, self.d, generator=random), dim=-1)
         return SurfaceBatch(
             points=self._points(start, stop),
             weights=self._weights(depth, random),

@@ -41,7 +41,6 @@ class TwoPhases:
                 target = getattr(target, parent)
             setattr(target, last, value)
         pipeline = config.pipeline.setup(device="cpu", test_mode="val")
-        pipeline.set_iterations(total)
         schedule_phases(config.optimizers, pipeline, total)
         return pipeline, Optimizers(config.optimizers, pipeline.get_param_groups())
 

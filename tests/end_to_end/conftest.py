@@ -1,10 +1,18 @@
-"""One small run that the tests of commands share."""
+"""One small run that the tests of commands share, and a scene of a few photos."""
+
+from pathlib import Path
 
 import pytest
 from nerf_runs import HELD_OUT, Trained, half_size, train
 
 from ovs3d.worlds.tabletop import make_tabletop, render
 from ovs3d.worlds.write import Views, write_3dovs, write_nerfstudio
+
+
+@pytest.fixture
+def scene(tmp_path, ring_views) -> Path:
+    write_nerfstudio(tmp_path / "scene", ring_views)
+    return tmp_path / "scene"
 
 
 @pytest.fixture(scope="session")

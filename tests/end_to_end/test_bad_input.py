@@ -21,7 +21,7 @@ from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.trainer import Ovs3dTrainer
 from ovs3d.foundation import clip as clip_module
-from ovs3d.worlds.write import write_3dovs, write_nerfstudio
+from ovs3d.worlds.write import write_3dovs
 
 TINY = {
     "embed_dim": 8,
@@ -46,12 +46,6 @@ def weights(tmp_path_factory) -> Path:
 def _tiny_architecture(monkeypatch):
     known = clip_module.clip_architectures()
     monkeypatch.setattr(clip_module, "clip_architectures", lambda: known | {"tiny": copy.deepcopy(TINY)})
-
-
-@pytest.fixture
-def scene(tmp_path, ring_views) -> Path:
-    write_nerfstudio(tmp_path / "scene", ring_views)
-    return tmp_path / "scene"
 
 
 @pytest.fixture

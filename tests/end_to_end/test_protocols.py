@@ -50,13 +50,12 @@ def relevancies(run: Run, prompts: tuple[str, ...], negatives: tuple[str, ...] |
 
 def test_masks_that_are_the_answer_score_one(trained, run, tmp_path):
     prompts = trained.classes[-2:]  # table and wall, which fill the photos
-    scores = relevancies(
-        run, prompts, negatives=("airplane",)
-    )  # which a run this short tells apart from them
+    negative = "airplane"  # which a run this short tells apart from them
+    scores = relevancies(run, prompts, (negative,))
     masks = {name: plain_mask(scores[..., i]).numpy() for i, name in enumerate(prompts)}
     write_masks(tmp_path / "truth" / "0", masks)
     write_masks(tmp_path / "truth" / "1", {})
-    flags = ("--truth", tmp_path / "truth", "--negatives", "airplane")
+    flags = ("--truth", tmp_path / "truth", "--negatives", negative)
     report = evaluate(trained, tmp_path / "out", "lerf-mask", *flags)
     found = {name: iou for name, iou in report["metrics"]["per_class"].items() if masks[name].any()}
     assert found

@@ -3,21 +3,13 @@
 import copy
 from pathlib import Path
 
-import pytest
 import torch
 
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
-from ovs3d.worlds.write import write_nerfstudio
 
 CHANGE = 8
 """First iteration of the second phase, of ten in all."""
-
-
-@pytest.fixture
-def scene(tmp_path, ring_views) -> Path:
-    write_nerfstudio(tmp_path / "scene", ring_views)
-    return tmp_path / "scene"
 
 
 def build(scene: Path, principal: bool = True) -> Ovs3dPipeline:

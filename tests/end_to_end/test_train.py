@@ -14,7 +14,7 @@ from nerfstudio.scripts.viewer.run_viewer import RunViewer
 from nerfstudio.viewer.viewer import Viewer
 from PIL import Image
 
-from nerf_methods.evaluate import held_out_views, photo_tiles, picture_metrics, pooled, tiles_answer
+from nerf_methods.evaluate import held_out_views, picture_metrics, pooled, teacher_answer
 from nerf_methods.pipeline import Ovs3dPipeline
 from nerf_methods.run import Run, load_run
 from ovs3d.eval.miou import miou, pixel_accuracy
@@ -97,7 +97,7 @@ def test_the_python_interface_measures_what_ns_eval_does(evaluation, run, traine
     for view in views:
         assert (view.truth < len(trained.classes)).all()
         assert view.relevancies.shape == (120, 160, len(trained.classes))
-    teacher = tiles_answer(run, photo_tiles(run, views[0].photo))
+    teacher = teacher_answer(run, views[0].photo)
     assert teacher.shape == (120, 160)
     assert len(teacher.unique()) > 1
 
