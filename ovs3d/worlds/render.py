@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 
 from ovs3d.geometry import Camera, camera_from_pixel, pixel_centres
 
@@ -19,6 +19,11 @@ _SUBPIXELS = np.array([(-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25
 Material = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Colour in 0..1, (n, 3), of world points (n, 3) with unit normals (n, 3)."""
 
+Sky = Callable[[np.ndarray], np.ndarray]
+"""Colour in 0..1, (n, 3), of directions (n, 3), not of unit length."""
+SKY = 255
+"""Label of the sky: no class."""
+
 
 @dataclass(frozen=True, eq=False)
 class Render:
@@ -27,14 +32,14 @@ class Render:
     rgb: UInt8[np.ndarray, "h w 3"]
     """Colour, anti-aliased at class borders."""
     depth: Float[np.ndarray, "h w"]
-    """z-depth of the pixel's centre in metres, float32."""
+    """z-depth of the pixel's centre in metres, float32; 0 in the sky."""
     labels: UInt8[np.ndarray, "h w"]
-    """Class id at the pixel's centre."""
+    """Class id at the pixel's centre; 255 in the sky."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Triangles with classes, one material per class, and a lamp above everything."""
+    """Triangles with classes and materials, and a lamp above everything."""
 
     corners: Float[np.ndarray, "f 3 3"]
     """Corner positions in metres, float32."""
@@ -42,10 +47,14 @@ class Scene:
     """Unit normals at the corners, float32."""
     classes: UInt8[np.ndarray, " f"]
     """Class id of each triangle."""
+    parts: Int32[np.ndarray, " f"]
+    """Which of the materials each triangle has."""
     materials: tuple[Material, ...]
-    """Colour of each class."""
+    """Colours of parts: one part for each thing, or for each class."""
     lamp: Float[np.ndarray, "3"]
     """Position of the lamp, float32; the highest point of the scene, because shadow rays do not end at it."""
+    sky: Sky | None = None
+    """What is seen where there is no triangle; None: the scene is closed."""
 
     @cached_property
     def _embree(self):
@@ -108,18 +117,32 @@ def _shade(
     rotation = camera.world_from_camera[:3, :3]
     directions = (camera_from_pixel(camera.intrinsics, row_col) @ rotation.T).astype(np.float32)
     hit = scene.cast(camera.position, directions)
+    seen = np.flatnonzero(hit["primID"] >= 0)
+    if len(seen) == len(directions):
+        return _surface(scene, camera, directions, hit)
+    if scene.sky is None:
+        raise ValueError(f"{len(directions) - len(seen)} of {len(directions)} rays leave the scene")
+    colour = scene.sky(directions).astype(np.float32)
+    depth, classes = np.zeros(len(directions), np.float32), np.full(len(directions), SKY, np.uint8)
+    there = {name: values[seen] for name, values in hit.items()}
+    colour[seen], depth[seen], classes[seen] = _surface(scene, camera, directions[seen], there)
+    return colour, depth, classes
+
+
+def _surface(
+    scene: Scene, camera: Camera, directions: np.ndarray, hit: dict[str, np.ndarray]
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"], UInt8[np.ndarray, " n"]]:
+    """The same where rays hit triangles."""
     face, depth = hit["primID"], hit["tfar"]  # directions have z = 1 in the camera, so tfar is z-depth
-    if (face < 0).any():
-        raise ValueError(f"{(face < 0).sum()} of {len(face)} rays leave the scene")
     xyz = camera.position.astype(np.float32) + directions * depth[:, None]
     flat, normals = _normals(scene, hit, directions)
-    classes = scene.classes[face]
+    parts = scene.parts[face]
     light = _AMBIENT + _SKY * normals[:, 2] + _LAMP * scene.lit(xyz + _OFFSET_M * flat, normals)
     colour = np.empty_like(xyz)
-    for index in np.unique(classes):
-        here = np.flatnonzero(classes == index)
+    for index in np.unique(parts):
+        here = np.flatnonzero(parts == index)
         colour[here] = scene.materials[index](xyz[here], normals[here])
-    return (colour * light[:, None]).clip(0, 1), depth, classes
+    return (colour * light[:, None]).clip(0, 1), depth, scene.classes[face]
 
 
 def _normals(

@@ -83,13 +83,14 @@ class TabletopWorld:
     def scene(self) -> Scene:
         """Triangles and materials for the ray caster."""
         parts = [_object_triangles(each) for each in self.objects] + [_table_triangles(), _wall_triangles()]
-        classes = [np.full(len(corners), index, np.uint8) for index, (corners, _) in enumerate(parts)]
+        classes = [np.full(len(corners), index, np.int32) for index, (corners, _) in enumerate(parts)]
         floor = partial(_textured_plane, self.table, self.texture_shift_m)
         wall = partial(_textured_plane, self.wall, self.texture_shift_m)
         return Scene(
             corners=np.concatenate([corners for corners, _ in parts]).astype(np.float32),
             normals=np.concatenate([normals for _, normals in parts]).astype(np.float32),
-            classes=np.concatenate(classes),
+            classes=np.concatenate(classes).astype(np.uint8),
+            parts=np.concatenate(classes),
             materials=(*(each.colour_at for each in self.objects), floor, wall),
             lamp=np.array(self.lamp, np.float32),
         )
