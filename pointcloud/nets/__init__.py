@@ -1,0 +1,1 @@
+"""Networks on voxels: MinkUNet and SPVCNN, and their published checkpoints."""

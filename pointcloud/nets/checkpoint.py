@@ -1,0 +1,54 @@
+"""Published and own checkpoints of the point networks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+
+_WRAPPERS = ("state_dict", "model_points", "model")
+"""Where a file keeps its weights: Lightning's, SLidR's."""
+_PREFIXES = ("model_points.", "model.", "module.", "encoder.")
+_EVEN_ORDER = [0, 4, 2, 6, 1, 5, 3, 7]
+"""Offsets of a 2x2x2 kernel: ours, the first axis fastest, in torchsparse's, the last axis fastest."""
+
+
+def load_checkpoint(net: nn.Module, path: Path, kernels: str = "minkowski") -> None:
+    """Load weights into a network whose names and shapes are exactly the same.
+
+    Args:
+        path: a state dict, or a training checkpoint of Lightning or SLidR, in safetensors or torch.save's format;
+            nothing in it is executed. Weights of other networks beside (SLidR's image network) are left out.
+        kernels: order of the offsets in the file, "minkowski" or "torchsparse".
+
+    Raises:
+        InputError: the file is damaged or would run code; a key is missing, foreign or of another shape.
+    """
+    state = points_only(read_state_dict(path, _WRAPPERS))
+    if kernels == "torchsparse":
+        state = from_torchsparse(state)
+    load_strictly(net, state, str(path))
+
+
+def points_only(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the point network, without the prefixes that training code puts before them."""
+    for prefix in _PREFIXES:
+        if any(name.startswith(prefix) for name in state):
+            state = {
+                name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+            }
+    return dict(state)
+
+
+def from_torchsparse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Kernels of 2x2x2 in MinkowskiEngine's order: torchsparse lists their offsets with the last axis fastest.
+
+    Kernels of odd size have the same order in both.
+    """
+    order = torch.tensor(_EVEN_ORDER)
+    return {
+        name: value[order] if name.endswith("kernel") and value.dim() == 3 and len(value) == 8 else value
+        for name, value in state.items()
+    }
