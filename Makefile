@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 $(DEPS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[nerf,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[nerf,points,dev]'
 	touch $(DEPS)
 
 demo: $(DEPS)

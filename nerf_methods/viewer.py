@@ -1,17 +1,15 @@
 """The controls of the viewer: prompts and negatives, a threshold for "no answer", a scale, and the legend."""
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from nerfstudio.viewer.viewer_elements import ViewerElement, ViewerSlider, ViewerText
 from torch import nn
 from viser import GuiMarkdownHandle, ViserServer
 
 from nerf_methods.query import Query
 from ovs3d.errors import InputError
-from ovs3d.outputs.palette import NO_ANSWER_COLOR, label_colors
+from ovs3d.outputs.legend import legend_markdown
 
 Ask = Callable[[str, str, float, int], Query]
 """Prompts and negatives as typed, threshold, and scale (0: their mixture)."""
@@ -22,7 +20,7 @@ class Legend(ViewerElement[str]):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__("Legend")
-        self._lines = _legend(names)
+        self._lines = legend_markdown(names)
         self._markdown: GuiMarkdownHandle | None = None
 
     def _create_gui_handle(self, viser_server: ViserServer) -> None:
@@ -33,7 +31,7 @@ class Legend(ViewerElement[str]):
 
     def show(self, names: Sequence[str]) -> None:
         """Name the colours of classes 0, 1, ..."""
-        self._lines = _legend(names)
+        self._lines = legend_markdown(names)
         if self._markdown is not None:
             self._markdown.content = self._lines
 
@@ -86,12 +84,3 @@ class QueryPanel(nn.Module):
             else:
                 self.q5_status.value = "; ".join(query.notes)
                 self.q6_legend.show(query.names)
-
-
-def _legend(names: Sequence[str]) -> str:
-    """Markdown; names are JavaScript strings in it, so that no letter of theirs means anything."""
-    colors = [*label_colors(np.arange(len(names))).tolist(), NO_ANSWER_COLOR]
-    return "<br />".join(
-        f'<span style={{{{color: "rgb({r}, {g}, {b})"}}}}>■</span> {{{json.dumps(name)}}}'
-        for name, (r, g, b) in zip((*names, "no answer"), colors, strict=True)
-    )

@@ -1,7 +1,12 @@
-"""Scenes that are made in milliseconds."""
+"""Scenes that are made in milliseconds, and a browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from selenium import webdriver
 
 from ovs3d.geometry import Camera, look_at
 from ovs3d.worlds.render import Render
@@ -34,3 +39,18 @@ def _views(angles: np.ndarray) -> Views:
         labels = rng.integers(0, 3, (HEIGHT // 8, WIDTH // 8), np.uint8).repeat(8, 0).repeat(8, 1)
         renders.append(Render(rgb, np.full((HEIGHT, WIDTH), 1.5, np.float32), labels))
     return Views(("red mug", "blue striped ball", "wooden table"), cameras, renders, held_out=(2, 5))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    chromium, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver_path is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "use-angle=swiftshader", "enable-unsafe-swiftshader"):
+        options.add_argument(f"--{flag}")
+    options.add_argument("--window-size=1200,800")
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
+    yield driver
+    driver.quit()

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from pointcloud.nets.minkunet import MinkUNet
+from pointcloud.nets.spvcnn import SPVCNN
 
 _WRAPPERS = ("state_dict", "model_points", "model")
 """Where a file keeps its weights: Lightning's, SLidR's."""
-_PREFIXES = ("model_points.", "model.", "module.", "encoder.")
+_PREFIXES = ("model_points.", "model.", "module.", "encoder.", "net.")
 _EVEN_ORDER = [0, 4, 2, 6, 1, 5, 3, 7]
 """Offsets of a 2x2x2 kernel: ours, the first axis fastest, in torchsparse's, the last axis fastest."""
 
@@ -30,6 +32,26 @@ def load_checkpoint(net: nn.Module, path: Path, kernels: str = "minkowski") -> N
     if kernels == "torchsparse":
         state = from_torchsparse(state)
     load_strictly(net, state, str(path))
+
+
+def load_trunk(net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski") -> None:
+    """The same for all but the heads: those of the file are left out, those of the network stay as they are.
+
+    Args:
+        path: a file as above, or the folder of a run.
+
+    Raises:
+        InputError: as ``load_checkpoint``.
+    """
+    path = path / "model.safetensors" if path.is_dir() else path
+    state = points_only(read_state_dict(path, _WRAPPERS))
+    if kernels == "torchsparse":
+        state = from_torchsparse(state)
+    heads = net.head_names
+    own = {name: value for name, value in net.state_dict().items() if name.split(".")[0] in heads}
+    parts = {name.split(".")[0] for name in net.state_dict()} - set(heads)
+    trunk = {name: value for name, value in state.items() if name.split(".")[0] in parts}
+    load_strictly(net, own | trunk, str(path))
 
 
 def points_only(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pointcloud.distributed import BatchNorm1d
 from pointcloud.nets.points import Points, corners, to_voxels
 from pointcloud.sparse import Convolution, SparseTensor, TransposedConvolution, concatenate
 from pointcloud.sparse.modules import ReLU
@@ -19,7 +20,7 @@ PLANES = (32, 32, 64, 128, 256, 256, 128, 96, 96)
 """Channels of the stem, of the four stages down and of the four up."""
 
 
-class _Norm(nn.BatchNorm1d):
+class _Norm(BatchNorm1d):
     """Batch normalisation whose parameters have no name of their own in between."""
 
     def forward(self, x: SparseTensor) -> SparseTensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,7 +80,7 @@ class SPVCNN(nn.Module):
             )
         widths = ((p[0], p[4]), (p[4], p[6]), (p[6], p[8]))
         self.point_transforms = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU(inplace=True)) for a, b in widths
+            nn.Sequential(nn.Linear(a, b), BatchNorm1d(b), nn.ReLU(inplace=True)) for a, b in widths
         )
         self.c_out = p[4] + p[6] + p[8]
         self.head_names = tuple(heads or {})

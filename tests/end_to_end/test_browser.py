@@ -1,29 +1,21 @@
 """The viewer in a real browser: prompts are typed, and the picture answers."""
 
-import io
-import os
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from browsing import PATIENCE_S, box_with, listens, share_of_color
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from ovs3d.outputs.palette import palette
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PATIENCE_S = 120
 SCREENSHOT = Path("outputs/viewer.png")
 """What the viewer looked like at the end."""
 
@@ -45,48 +37,6 @@ def address(trained, tmp_path_factory) -> Iterator[str]:
         finally:
             viewer.terminate()
             viewer.wait(timeout=30)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    chromium, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver_path is None:
-        (pytest.fail if "CI" in os.environ else pytest.skip)("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless=new", "no-sandbox", "use-angle=swiftshader", "enable-unsafe-swiftshader"):
-        options.add_argument(f"--{flag}")
-    options.add_argument("--window-size=1200,800")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
-    yield driver
-    driver.quit()
-
-
-def boxes(browser: webdriver.Chrome) -> list[WebElement]:
-    """Text boxes that can be seen."""
-    found = browser.find_elements(By.CSS_SELECTOR, "input")
-    return [box for box in found if box.is_displayed()]
-
-
-def box_with(browser: webdriver.Chrome, text: str) -> WebElement:
-    """The first text box that holds a text, as soon as there is one; the page replaces boxes while it starts."""
-
-    def find(driver: webdriver.Chrome) -> WebElement | None:
-        return next((box for box in boxes(driver) if text in (box.get_attribute("value") or "")), None)
-
-    wait = WebDriverWait(browser, PATIENCE_S, ignored_exceptions=[StaleElementReferenceException])
-    return wait.until(find)
-
-
-def share_of_color(browser: webdriver.Chrome, color: tuple[int, int, int]) -> float:
-    """Share of the window with a colour, about."""
-    window = np.array(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")).astype(int)
-    return float((np.abs(window - color).max(-1) < 40).mean())
 
 
 def test_typed_prompts_change_the_label_map(browser, address, trained):

@@ -3,8 +3,9 @@
 import threading
 from types import SimpleNamespace
 
-from nerf_methods.viewer import QueryPanel, _legend
+from nerf_methods.viewer import QueryPanel
 from ovs3d.errors import InputError
+from ovs3d.outputs.legend import legend_markdown
 from ovs3d.outputs.palette import palette
 
 
@@ -36,7 +37,7 @@ def test_the_last_change_wins_when_an_earlier_answer_takes_longer():
 
 
 def test_the_legend_names_colours_and_takes_no_name_for_code():
-    lines = _legend(["mug", 'a "b" {1}']).split("<br />")
+    lines = legend_markdown(["mug", 'a "b" {1}']).split("<br />")
     assert [line.partition("</span> ")[2] for line in lines] == [
         '{"mug"}',
         '{"a \\"b\\" {1}"}',

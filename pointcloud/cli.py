@@ -1,0 +1,162 @@
+"""The command ``ovs3d-points``. Nothing heavy is imported before a command runs."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, subcommand
+
+from ovs3d.errors import InputError, command_line
+from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts, read_vocabulary
+from pointcloud.config import Augment, Fit, Net
+from pointcloud.index_command import Index
+
+_DESCRIPTION = "Sparse 3D networks on LiDAR and RGB-D scans: index a data set, train, evaluate, ask."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """Train on labels, from scratch or from a pre-trained network; a run that was interrupted goes on."""
+
+    index: Path
+    """Index of the data set, which ovs3d-points index wrote."""
+    out: Path
+    """Folder of the run: checkpoints, TensorBoard, report.json, and the network itself."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    init: Path | None = None
+    """Pre-trained trunk: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
+    percent: float = 100.0
+    """Share of the labels to train on: 1, 5, 10, 25 or 100."""
+    share: Literal["scene", "frame"] = "scene"
+    """What it is a share of: scenes as in SLidR, or frames of all scenes as in CLIP2Scene; the two do not compare."""
+    held_out: Literal["val", "test"] = "val"
+    """Split that the report is about."""
+    head: Literal["linear", "text"] = "linear"
+    """linear: one output per class, as published. text: CLIP's space, so that the run may be asked for new words."""
+    weights: str = "ViT-B-16/openai"
+    """CLIP weights of the texts, for --head text."""
+    net: Net = field(default_factory=Net)
+    augment: Augment = field(default_factory=Augment)
+    fit: Fit = field(default_factory=Fit)
+
+    def run(self) -> None:
+        """Train, and print the report."""
+        from pointcloud.finetune import finetune
+
+        print(finetune(self).with_suffix(".md").read_text())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Folder of a run."""
+    prompt: str | None = None
+    """What to look for, such as "car; road; tree". Default: the classes that the run was trained on."""
+    prompts: Path | None = None
+    """A file of prompts instead: one a line, or YAML with synonyms and distractors."""
+    device: str = "cpu"
+    """Where the network runs: cpu, cuda."""
+
+    def vocabulary(self) -> Vocabulary | None:
+        """What is asked for, if anything in particular."""
+        if self.prompt is not None and self.prompts is not None:
+            raise InputError("prompts twice: give --prompt or --prompts")
+        if self.prompts is not None:
+            return read_vocabulary(self.prompts)
+        return None if self.prompt is None else parse_prompts(self.prompt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(_Question):
+    """Measure a run on a split of a data set: mIoU of all points, pooled over the scans."""
+
+    index: Path
+    """Index of the data set."""
+    out: Path
+    """Folder for report.json and report.md."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    split: Literal["train", "val", "test"] = "val"
+    """Which scans."""
+    rotations: int = 1
+    """Mean over so many turned copies of each scan."""
+    predictions: bool = False
+    """Also write the labels of each scan, as the data set's own benchmark wants them."""
+
+    def run(self) -> None:
+        """Write the report and print it."""
+        from pointcloud.evaluate_command import evaluate
+
+        print(evaluate(self).with_suffix(".md").read_text())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infer(_Question):
+    """Label point clouds by any words: PLY files with a colour, a class and a score for each point."""
+
+    points: tuple[Path, ...]
+    """Files of points (.bin, .npy, .npz, .ply, .pcd), or folders of them."""
+    out: Path
+    """Folder to write into."""
+    threshold: float | None = None
+    """Probability below which a point gets no answer, 0..1."""
+
+    def run(self) -> None:
+        """Write one PLY for each file."""
+        from pointcloud.infer import infer
+
+        infer(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(_Question):
+    """Show the scans of a data set in the browser: colours, truth, what a run says, heat of a typed prompt, cameras."""
+
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Folder of a run. Default: only what the data set holds."""
+    index: Path
+    """Index of the data set."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    split: Literal["train", "val", "test"] = "val"
+    """Which scans."""
+    port: int = 7008
+    """Port of the page."""
+    host: str = "127.0.0.1"
+    """Address that is listened at; 0.0.0.0 lets other machines in."""
+
+    def run(self) -> None:
+        """Serve the page until interrupted."""
+        from pointcloud.view import view
+
+        view(self)
+
+
+Command = (
+    Annotated[Index, subcommand("index")]
+    | Annotated[Finetune, subcommand("finetune")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Infer, subcommand("infer")]
+    | Annotated[View, subcommand("view")]
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command line; without a command it prints the help.
+
+    Raises:
+        SystemExit: with status 2 for wrong flags and for input that cannot be used.
+    """
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    config = (OmitSubcommandPrefixes,)
+    command = tyro.cli(Command, prog="ovs3d-points", description=_DESCRIPTION, args=args, config=config)
+    with command_line():
+        command.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Settings of networks and of their training; their fields are the flags of ``ovs3d-points``."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
+Input = Literal["one", "intensity", "intensity255", "rgb", "height"]
+
+
+@dataclass(frozen=True)
+class Net:
+    """The network and what it sees."""
+
+    name: NetName = "minkunet-small"
+    """Architecture; minkunet-small is made for two cores, the others are the published ones."""
+    inputs: tuple[Input, ...] = ("one", "intensity", "height")
+    """What each point brings: the number 1, the intensity in 0..1 or in 0..255 (SLidR), the colour in -1..1, the height
+    in the scan's frame in units of 10 m."""
+    voxel_size_m: float = 0.1
+    """Edge of a voxel."""
+    voxels: Literal["cartesian", "cylindrical"] = "cartesian"
+    """Shape of a voxel; cylindrical ones (SLidR) are 1 degree wide."""
+    first_kernel: int = 3
+    """Edge of the first kernel of a MinkUNet: 3 in SLidR and CLIP2Scene, 5 in OpenScene."""
+    bn_momentum: float = 0.1
+    """Momentum of batch normalisation: 0.05 and 0.02 in SLidR's and CLIP2Scene's pre-training and fine-tuning."""
+    backend: Literal["torch", "spconv", "minkowski"] = "torch"
+    """What does the arithmetic of sparse convolutions."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How scans are changed while training."""
+
+    rotate: bool = True
+    """Turn about z by any angle."""
+    flip: bool = True
+    """Mirror x, and y, each in half of the scans."""
+    scale: float = 0.05
+    """Largest relative change of size; 0: none."""
+    shift_voxels: float = 1.0
+    """Largest shift along each axis, so that voxels are not cut at the same places; 0: none."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a network is trained."""
+
+    epochs: int = 30
+    """How often all chosen scans are seen."""
+    batch_size: int = 4
+    """Scans in a step, on each device."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """adamw with a warm-up over the first tenth, or sgd with momentum 0.9 and dampening 0.1 (SLidR); both end in a
+    cosine."""
+    lr: float = 4e-3
+    """Highest learning rate of the trunk."""
+    lr_head: float | None = None
+    """Highest learning rate of the heads. Default: as the trunk's. SLidR has 0.02 and 2.0 at 1 % of the labels."""
+    weight_decay: float = 1e-2
+    """Weight decay; 1e-4 in SLidR."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic, in Lightning's terms."""
+    devices: int = 1
+    """GPUs, or processes on the CPU."""
+    workers: int = 0
+    """Processes that read scans; 0: the training process itself."""
+    save_every: int = 200
+    """Steps between two checkpoints to resume from; one is written after each epoch in any case."""
+    seed: int = 0
+    """Of weights, order and augmentation; the same seed gives the same losses, also after an interruption."""

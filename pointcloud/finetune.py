@@ -1,0 +1,124 @@
+"""``ovs3d-points finetune``: train on labels, from scratch or from a pre-trained network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lightning
+import torch
+from torch import Tensor
+
+from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.environment import environment
+from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
+from ovs3d.eval.report import Report
+from ovs3d.prompts.vocabulary import Vocabulary
+from ovs3d.query import similarity
+from pointcloud.distributed import mean_over_processes
+from pointcloud.evaluate import answers, confusion_of
+from pointcloud.index import read_index
+from pointcloud.lightning_module import PointTraining, begin, trainer
+from pointcloud.model import PointModel
+from pointcloud.nets.checkpoint import load_trunk
+from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
+from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, text_embeddings, write_run
+from pointcloud.samples import Batch, Samples
+
+if TYPE_CHECKING:
+    from pointcloud.cli import Finetune
+
+
+class Supervised(PointTraining):
+    """Cross-entropy and Lovász-softmax, one to one, as SLidR and CLIP2Scene fine-tune."""
+
+    text: Tensor | None
+
+    def __init__(
+        self, model: PointModel, fit, samples: Samples, held_out: Samples, text: Tensor | None
+    ) -> None:
+        super().__init__(model, fit, samples)
+        self.held_out = held_out
+        self.register_buffer("text", text, persistent=False)
+        self.confusion = Confusion.empty(len(samples.index.dataset.classes))
+
+    def logits(self, batch: Batch) -> Tensor:
+        outputs = self.model(batch.points)
+        if self.text is None:
+            return outputs[LINEAR].float()
+        return similarity(outputs[TEXT].float(), self.text) / TEMPERATURE
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        logits = self.logits(batch)
+        return {
+            "cross_entropy": cross_entropy(logits, batch.labels),
+            "lovasz": lovasz_softmax(logits, batch.labels),
+        }
+
+    def val_dataloader(self) -> torch.utils.data.DataLoader:
+        keys = [(0, item) for item in range(len(self.held_out))]
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return torch.utils.data.DataLoader(
+            self.held_out, sampler=keys[rank::world], batch_size=None, num_workers=self.fit.workers
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion = Confusion.empty(self.confusion.k)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        self.confusion = self.confusion.update(batch.labels.cpu(), self.logits(batch).argmax(dim=1).cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        counts = mean_over_processes(self.confusion.counts.to(self.device)).cpu() * self.trainer.world_size
+        pooled = Confusion(counts.round().long())
+        self.log("val/miou", miou(pooled), prog_bar=True, rank_zero_only=True)
+        self.log("val/accuracy", pixel_accuracy(pooled), rank_zero_only=True)
+
+
+def finetune(command: Finetune) -> Path:
+    """Train, write the run and the report of its held-out split; returns the report's path.
+
+    A run that was interrupted goes on from its last checkpoint.
+    """
+    began = time.monotonic()
+    lightning.seed_everything(command.fit.seed, verbose=False)
+    index = read_index(command.index, command.root)
+    classes = index.dataset.classes
+    chosen = index.select("train", command.percent, command.share)
+    samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)
+    held_out = Samples(index, index.select(command.held_out), command.net)
+    text = None
+    if command.head == "text":
+        text = text_embeddings(Vocabulary(classes), command.weights, torch.device("cpu"))
+    heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
+    model = PointModel(command.net, heads)
+    if command.init is not None:
+        load_trunk(model.net, command.init)
+    settings = asdict(command)
+    about = About(command.net, heads, classes, command.weights if text is not None else "", settings)
+    last = begin(command.out, settings)
+    training = Supervised(model, command.fit, samples, held_out, text)
+    loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 10))
+    loop.fit(training, ckpt_path=last, weights_only=True)
+    if not loop.is_global_zero:
+        return command.out / "report.json"
+    write_run(command.out, about, model)
+    run = Run(about, model.eval(), torch.device("cpu"))
+    metrics = segmentation_metrics(
+        confusion_of(answers(run, held_out, Vocabulary(classes)), len(classes)), classes
+    )
+    return Report(
+        task=f"finetune on {index.dataset.name}",
+        protocol="labels of all points, pooled over the scans; absent classes are skipped",
+        classes=classes,
+        metrics=metrics,
+        split=f"{command.held_out}: {len(held_out)} scans; trained on {len(chosen)} ({command.percent:g} %)",
+        weights={"clip": about.weights} if about.weights else {},
+        config=settings,
+        seed=command.fit.seed,
+        seconds=time.monotonic() - began,
+        **environment(),
+    ).write(command.out)

@@ -1,0 +1,153 @@
+"""What all trainings on points share: optimiser, schedule, data, checkpoints, resuming. The loop is Lightning's."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ovs3d.atomic import atomic_file
+from ovs3d.errors import InputError
+from pointcloud.config import Fit
+from pointcloud.model import PointModel
+from pointcloud.samples import Batch, Samples, Steps, collate
+
+
+class PointTraining(lightning.LightningModule):
+    """A network in training. A subclass says what the loss of a batch is."""
+
+    def __init__(self, model: PointModel, fit: Fit, samples: Samples) -> None:
+        super().__init__()
+        self.model, self.fit, self.samples = model, fit, samples
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """The parts of the loss, each already weighted."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        parts = self.losses(batch)
+        total = torch.stack(list(parts.values())).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"the loss is {total.item()} in step {self.global_step}: {', '.join(parts)}; use a lower --fit.lr"
+            )
+        shown = {f"train/{name}": value.detach() for name, value in parts.items()} | {
+            "train/loss": total.detach()
+        }
+        self.log_dict(shown, prog_bar=False, batch_size=len(batch.frames))
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch.frames))
+        return total
+
+    def configure_optimizers(self) -> Any:
+        fit, steps = self.fit, int(self.trainer.estimated_stepping_batches)
+        groups = self.model.parameter_groups(fit.lr, fit.lr if fit.lr_head is None else fit.lr_head)
+        if fit.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=0.9, dampening=0.1, weight_decay=fit.weight_decay)
+            warm = 0
+        else:
+            optimizer = torch.optim.AdamW(groups, weight_decay=fit.weight_decay)
+            warm = max(1, steps // 10)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def train_dataloader(self) -> DataLoader:
+        """Of the current epoch, from the step at which it stopped."""
+        steps = Steps(
+            len(self.samples),
+            self.fit.batch_size,
+            self.fit.seed,
+            self.current_epoch,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+        return _Loader(self, steps)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+
+class _Loader(DataLoader):
+    """Batches of one epoch; a checkpoint in its middle notes how many steps are done, and resuming starts there."""
+
+    def __init__(self, training: PointTraining, steps: Steps) -> None:
+        workers = training.fit.workers
+        super().__init__(training.samples, batch_sampler=steps, collate_fn=collate, num_workers=workers)
+        self.training, self.steps = training, steps
+
+    def state_dict(self) -> dict[str, int]:
+        return {"first": self.training.global_step % len(self.steps)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.steps.first = state["first"]
+
+
+class _Progress(TQDMProgressBar):
+    """Lightning's bar without the version of the log, which is always the same here."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+
+
+def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
+    """The checkpoint from which a run goes on; None: it starts anew, and its settings are noted.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    noted, text = out / "checkpoints" / "settings.json", json.dumps(settings, indent=2, default=str)
+    if noted.exists():
+        old, new = json.loads(noted.read_text()), json.loads(text)
+        other = [name for name in new if new[name] != old.get(name)]
+        if other:
+            raise InputError(
+                f"{out} holds a run with other settings ({', '.join(other)}): name a new folder with --out, or go on "
+                "with the same flags"
+            )
+        last = noted.with_name("last.ckpt")
+        return last if last.exists() else None
+    noted.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(noted) as file:
+        file.write(text.encode())
+    return None
+
+
+def trainer(out: Path, fit: Fit, validate_every: int) -> lightning.Trainer:
+    """Lightning's loop: progress bar, TensorBoard, checkpoints in ``out/checkpoints``."""
+    folder = out / "checkpoints"
+
+    def keep(**when: Any) -> ModelCheckpoint:
+        return ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False, **when)
+
+    return lightning.Trainer(
+        max_epochs=fit.epochs,
+        accelerator="auto",
+        devices=fit.devices,
+        strategy="ddp" if fit.devices > 1 else "auto",
+        precision=fit.precision,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        callbacks=[
+            keep(every_n_train_steps=fit.save_every),
+            keep(every_n_epochs=1, save_on_train_epoch_end=True),
+            LearningRateMonitor("step"),
+            _Progress(),
+        ],
+        check_val_every_n_epoch=validate_every,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+    )

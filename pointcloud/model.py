@@ -1,0 +1,41 @@
+"""A network with its inputs, its voxels and its heads: from points to features of points."""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pointcloud.config import Net
+from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
+from pointcloud.nets.points import Points
+from pointcloud.nets.spvcnn import SPVCNN
+from pointcloud.sparse import sparse_tensor
+
+_CHANNELS = {"rgb": 3}
+
+
+class PointModel(nn.Module):
+    """Any of the networks, asked for points."""
+
+    def __init__(self, config: Net, heads: Mapping[str, int]) -> None:
+        super().__init__()
+        c_in = sum(_CHANNELS.get(name, 1) for name in config.inputs)
+        if config.name == "spvcnn":
+            self.net: MinkUNet | SPVCNN = SPVCNN(c_in, heads)
+        else:
+            architecture = ARCHITECTURES[config.name]
+            self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)
+
+    def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
+        """What each head says of each point. Points in one voxel of a MinkUNet share its mean input and its answer."""
+        if isinstance(self.net, SPVCNN):
+            return self.net.heads(self.net(points))
+        voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
+        return {name: values[rows] for name, values in self.net.heads(self.net(voxels)).items()}
+
+    def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
+        """Trunk and heads, each with its learning rate."""
+        heads = {id(p) for name in self.net.head_names for p in self.net.get_submodule(name).parameters()}
+        trunk = [p for p in self.parameters() if id(p) not in heads and p.requires_grad]
+        ends = [p for p in self.parameters() if id(p) in heads and p.requires_grad]
+        return [{"params": trunk, "lr": lr}, {"params": ends, "lr": lr_head}]

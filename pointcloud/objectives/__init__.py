@@ -1,0 +1,1 @@
+"""What networks on points are trained by."""

@@ -1,0 +1,136 @@
+"""A trained network on the disk: ``run.json`` says what it is, ``model.safetensors`` holds its weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ovs3d.atomic import atomic_file
+from ovs3d.errors import InputError
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.prompts.bank import PromptBank
+from ovs3d.prompts.vocabulary import Vocabulary
+from ovs3d.query import similarity
+from pointcloud.config import Net
+from pointcloud.model import PointModel
+from pointcloud.nets.points import Points
+
+_KIND, _VERSION = "ovs3d points run", 1
+LINEAR, TEXT = "classifier", "final"
+"""Names of the head that knows its classes only, and of the one that answers to any text."""
+TEMPERATURE = 0.07
+"""Similarities to texts are divided by it before a softmax."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a run is."""
+
+    net: Net
+    heads: Mapping[str, int]
+    """Name and channels of each head."""
+    classes: tuple[str, ...]
+    """What it was trained on; class ids are positions."""
+    weights: str
+    """CLIP weights whose texts the head ``final`` answers to; empty: there is none."""
+    settings: Mapping[str, Any]
+    """How it was trained."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained network, ready to be asked."""
+
+    about: About
+    model: PointModel
+    device: torch.device
+
+    def embeddings(self, vocabulary: Vocabulary) -> Float[Tensor, "k d"] | None:
+        """Text embeddings of classes and then of distractors; None: the run knows its own classes only.
+
+        Raises:
+            InputError: it knows its own classes only, and others are asked for.
+        """
+        if TEXT in self.about.heads:
+            return text_embeddings(vocabulary, self.about.weights, self.device)
+        foreign = [name for name in vocabulary.names if name not in self.about.classes]
+        if foreign or vocabulary.distractors:
+            raise InputError(
+                f"this run has no head for texts and knows only {'; '.join(self.about.classes)}: ask for some of "
+                "these, or train with --head text"
+            )
+        return None
+
+    @torch.inference_mode()
+    def logits(
+        self, points: Points, vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
+    ) -> Float[Tensor, "n k"]:
+        """Of each class, and after them of the distractors, for each point."""
+        outputs = self.model(points)
+        if embeddings is not None:
+            return similarity(outputs[TEXT], embeddings) / TEMPERATURE
+        return outputs[LINEAR][:, [self.about.classes.index(name) for name in vocabulary.names]]
+
+
+def text_embeddings(vocabulary: Vocabulary, weights: str, device: torch.device) -> Float[Tensor, "k d"]:
+    """Unit embeddings of classes and then of distractors."""
+    from ovs3d.foundation.clip import load_clip
+
+    bank = PromptBank(load_clip(weights))
+    rows = [bank.encode(vocabulary), *(bank.encode_words([word]) for word in vocabulary.distractors)]
+    return torch.cat(rows).to(device)
+
+
+def write_run(folder: Path, about: About, model: nn.Module) -> None:
+    """Write both files; a killed process leaves no half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"kind": _KIND, "version": _VERSION, **asdict(about)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    for name, content in (
+        ("model.safetensors", save(tensors)),
+        ("run.json", (json.dumps(head, indent=2, default=str) + "\n").encode()),
+    ):
+        with atomic_file(folder / name) as file:
+            file.write(content)
+
+
+def read_about(folder: Path) -> About:
+    """What a run is.
+
+    Raises:
+        InputError: there is none, or it was written by another version.
+    """
+    path = folder / "run.json"
+    try:
+        content = json.loads(path.read_text())
+        if content["kind"] != _KIND or content["version"] != _VERSION:
+            raise ValueError("of another kind or version")
+        net = Net(**content["net"] | {"inputs": tuple(content["net"]["inputs"])})
+        return About(
+            net, content["heads"], tuple(content["classes"]), content["weights"], content["settings"]
+        )
+    except FileNotFoundError:
+        raise InputError(f"no run in {folder}: expected run.json, which a finished training writes") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not what a training of ovs3d-points writes ({error})") from error
+
+
+def load_run(folder: Path, device: str | torch.device = "cpu") -> Run:
+    """A run, in evaluation mode.
+
+    Raises:
+        InputError: there is none, or its weights are damaged or of another architecture.
+    """
+    about = read_about(folder)
+    model = PointModel(about.net, about.heads)
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise InputError(f"no weights at {weights}")
+    load_strictly(model, read_state_dict(weights), str(weights))
+    return Run(about, model.to(device).eval(), torch.device(device))
