@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Suppress, subcommand
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from ovs3d import __version__
 from ovs3d.doctor import Doctor
@@ -14,6 +14,8 @@ from ovs3d.errors import command_line
 from ovs3d.foundation.features_command import Features
 from ovs3d.foundation.weights_command import Check, Fetch, List
 from ovs3d.worlds.command import Tabletop
+from ovs3d.worlds.room_command import Room
+from ovs3d.worlds.street_command import Street
 
 _DESCRIPTION = (
     "Open-vocabulary 3D segmentation: worlds, features and weights. `ns-train ovs3d` trains on them."
@@ -25,11 +27,12 @@ class World:
     """Write a procedural scene with exact truth."""
 
     world: (
-        Annotated[Tabletop, subcommand("tabletop")] | Annotated[None, Suppress]
-    )  # tyro wants two in a union
+        Annotated[Tabletop, subcommand("tabletop")]
+        | Annotated[Room, subcommand("room")]
+        | Annotated[Street, subcommand("street")]
+    )
 
     def run(self) -> None:
-        assert self.world is not None
         self.world.run()
 
 

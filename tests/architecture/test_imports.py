@@ -31,6 +31,10 @@ LIGHT = (
     "ovs3d.foundation.features_command",
     "ovs3d.foundation.weights_command",
     "ovs3d.worlds.command",
+    "ovs3d.worlds.room_command",
+    "ovs3d.worlds.street_command",
+    "pointcloud.cli",
+    "pointcloud.index_command",
 )
 
 
