@@ -145,15 +145,23 @@ Command = (
 )
 
 
+def parse(args: Sequence[str]) -> Command:
+    """The command of a line.
+
+    Raises:
+        SystemExit: wrong flags (status 2), or help was asked for.
+    """
+    config = (OmitSubcommandPrefixes,)
+    return tyro.cli(Command, prog="ovs3d-points", description=_DESCRIPTION, args=args, config=config)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command line; without a command it prints the help.
 
     Raises:
         SystemExit: with status 2 for wrong flags and for input that cannot be used.
     """
-    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    config = (OmitSubcommandPrefixes,)
-    command = tyro.cli(Command, prog="ovs3d-points", description=_DESCRIPTION, args=args, config=config)
+    command = parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
     with command_line():
         command.run()
 
