@@ -22,7 +22,9 @@ class ScanFile:
     time_s: float
     """When it was taken, in seconds of the clock that the photos share; 0 where there is no time."""
     labels: Path | None = None
-    """Raw class ids, one per point, in the same order; None: not annotated."""
+    """Raw class ids, one per point, in the same order; None: not annotated. May be the file of the points itself."""
+    intensity_max: float | None = None
+    """What the strongest return is in the file; None: as usual for its format."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,10 +127,13 @@ def read_index(path: Path, root: Path | None = None) -> Index:
         InputError: no such file, not an index, or one that was cut off.
     """
     try:
-        first, *lines = path.read_bytes().splitlines()
+        content = path.read_bytes()
+        first, *lines = content.splitlines()
         head = json.loads(first)
-        if head["kind"] != _KIND or head["version"] != _VERSION or len(lines) != len(head["frames"]):
-            raise ValueError("kind, version or number of frames differ")
+        if head["kind"] != _KIND or head["version"] != _VERSION:
+            raise ValueError("of another kind or version")
+        if len(lines) != len(head["frames"]) or not content.endswith(b"\n"):
+            raise ValueError("cut off")
     except FileNotFoundError:
         raise InputError(f"no index at {path}: make one with ovs3d-points index") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -156,6 +159,7 @@ def _entry(frame: Frame, root: Path) -> dict[str, Any]:
             "world_from_scan": _rows(file.world_from_scan),
             "time_s": file.time_s,
             "labels": relative(file.labels),
+            "intensity_max": file.intensity_max,
         }
 
     def photo(each: Photo) -> dict[str, Any]:
@@ -192,7 +196,10 @@ def _frame(entry: dict[str, Any], root: Path) -> Frame:
 
     def scan(each: dict[str, Any]) -> ScanFile:
         pose = np.array(each["world_from_scan"])
-        return ScanFile(root / each["path"], each["format"], pose, each["time_s"], there(each["labels"]))
+        labels = there(each["labels"])
+        return ScanFile(
+            root / each["path"], each["format"], pose, each["time_s"], labels, each["intensity_max"]
+        )
 
     def photo(each: dict[str, Any]) -> Photo:
         camera = Camera(np.array(each["intrinsics"]), np.array(each["world_from_camera"]), *each["size"])
