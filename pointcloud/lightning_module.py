@@ -107,7 +107,7 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    noted, text = out / "checkpoints" / "settings.json", json.dumps(settings, indent=2, default=str)
+    noted, text = out / "settings.json", json.dumps(settings, indent=2, default=str)
     if noted.exists():
         old, new = json.loads(noted.read_text()), json.loads(text)
         other = [name for name in new if new[name] != old.get(name)]
@@ -116,9 +116,9 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
                 f"{out} holds a run with other settings ({', '.join(other)}): name a new folder with --out, or go on "
                 "with the same flags"
             )
-        last = noted.with_name("last.ckpt")
+        last = out / "checkpoints" / "last.ckpt"
         return last if last.exists() else None
-    noted.parent.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     with atomic_file(noted) as file:
         file.write(text.encode())
     return None

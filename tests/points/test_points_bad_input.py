@@ -1,0 +1,151 @@
+"""Mistakes of the user give one line that names the file, and exit status 2."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_nuscenes import write_tiny_nuscenes
+from tiny_scans import CLASSES, tiny_scan, write_tiny
+
+from pointcloud.cli import main
+from pointcloud.config import Net
+from pointcloud.model import PointModel
+from pointcloud.runs import About, write_run
+
+FLAGS = ["--fit.epochs", "1", "--fit.batch-size", "1", "--net.voxel-size-m", "0.5"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    write_tiny(tmp_path / "data", train=1, val=1)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    net = Net(voxel_size_m=0.5)
+    write_run(
+        tmp_path / "run", About(net, {"classifier": 2}, CLASSES, "", {}), PointModel(net, {"classifier": 2})
+    )
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def refused(capsys) -> Callable[..., str]:
+    """Runs a command that must fail, and returns its line."""
+
+    def check(*args: object) -> str:
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main([str(arg) for arg in args])
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error: ")]
+        return line
+
+    return check
+
+
+BROKEN = {
+    "truncated": (lambda points: points.tobytes()[:-3], "whole number of points|multiple|bytes"),
+    "not finite": (
+        lambda points: (points * np.array([1, np.nan, 1, 1])).astype("f4").tobytes(),
+        "not finite",
+    ),
+    "empty": (lambda points: b"", "no points|empty|0 points"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_points_are_named_by_infer_and_by_finetune(kind, data, run, refused, tmp_path):
+    change, message = BROKEN[kind]
+    path = data / "0.bin"
+    path.write_bytes(change(tiny_scan(0)[0]))
+    for line in (
+        refused("infer", "--run", run, "--points", path, "--out", tmp_path / "out"),
+        refused("finetune", "--index", data / ".ovs3d/index.jsonl", "--out", tmp_path / "new", *FLAGS),
+    ):
+        assert str(path) in line
+        assert any(each in line for each in message.split("|")), line
+
+
+def test_one_point_is_answered(run, tmp_path):
+    tiny_scan(0)[0][:1].tofile(tmp_path / "one.bin")
+    main(["infer", "--run", str(run), "--points", str(tmp_path / "one.bin"), "--out", str(tmp_path / "out")])
+    assert b"element vertex 1\n" in (tmp_path / "out" / "one.ply").read_bytes()
+
+
+def test_labels_of_another_length_and_unknown_ids_are_named(data, refused, tmp_path):
+    labels, line = (
+        data / "0_labels.npy",
+        ("finetune", "--index", data / ".ovs3d/index.jsonl", *FLAGS, "--out"),
+    )
+    np.save(labels, np.full(699, 40, np.uint8))
+    message = refused(*line, tmp_path / "a")
+    assert str(labels) in message
+    assert "699" in message
+    assert "700" in message
+    np.save(labels, np.full(700, 77, np.uint8))
+    message = refused(*line, tmp_path / "b")
+    assert str(labels) in message
+    assert "77" in message
+
+
+def test_an_index_lists_what_is_broken_and_keeps_the_rest(data, refused, capsys):
+    (data / "0.bin").write_bytes(b"1234567")
+    main(["index", "--dataset", "folder", "--root", str(data)])
+    said = capsys.readouterr()
+    assert str(data / "0.bin") in said.out + said.err
+    assert "1 frames" in said.out
+    (data / "1.bin").unlink()
+    assert "no frame" in refused("index", "--dataset", "folder", "--root", data)
+
+
+def test_a_missing_camera_leaves_out_itself_only(data, capsys):
+    content = json.loads((data / "cameras.json").read_text())
+    photo = {"name": "front", "path": "front.png", "size": [4, 6], "intrinsics": np.eye(3).tolist()}
+    content["scans"]["0.bin"]["photos"] = [photo | {"camera_from_scan": np.eye(4).tolist()}]
+    (data / "cameras.json").write_text(json.dumps(content))
+    main(["index", "--dataset", "folder", "--root", str(data)])
+    said = capsys.readouterr()
+    assert "front.png" in said.out + said.err
+    assert "2 frames" in said.out
+
+
+def test_a_wrong_version_lists_those_that_are_there(tmp_path, refused):
+    write_tiny_nuscenes(tmp_path)
+    assert "v1.0-mini" in refused(
+        "index", "--dataset", "nuscenes", "--root", tmp_path, "--version", "v1.0-trainva"
+    )
+
+
+def test_checkpoints_that_are_damaged_or_would_run_code_are_refused(data, refused, tmp_path):
+    marker = tmp_path / "was_here"
+
+    class Payload:
+        def __reduce__(self):
+            return (marker.write_text, ("x",))
+
+    (tmp_path / "bad.pt").write_bytes(pickle.dumps({"model_points": Payload()}))
+    torch.save({"model_points": {"conv0p1s1.kernel": torch.zeros(27, 1, 32)}}, tmp_path / "cut.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:300])
+    torch.save({"model_points": {"conv0p1s1.kernel": torch.zeros(27, 1, 32)}}, tmp_path / "other.pt")
+    for name in ("bad.pt", "cut.pt", "other.pt", "missing.pt"):
+        line = ("finetune", "--index", data / ".ovs3d/index.jsonl", "--out", tmp_path / "new", *FLAGS)
+        assert str(tmp_path / name) in refused(*line, "--init", tmp_path / name)
+    assert not marker.exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_run_and_a_folder_without_one_are_refused(run, refused, tmp_path):
+    points = tmp_path / "scan.bin"
+    tiny_scan(0)[0].tofile(points)
+    ask = ("infer", "--points", points, "--out", tmp_path / "out", "--run")
+    absent = ("infer", "--points", tmp_path / "no.bin", "--out", tmp_path / "out", "--run", run)
+    assert "no.bin: no such file of points" in refused(*absent)
+    assert "no run in" in refused(*ask, tmp_path)
+    (run / "model.safetensors").write_bytes(b"123")
+    assert "model.safetensors" in refused(*ask, run)
+    (run / "run.json").write_text("{}")
+    assert "run.json" in refused(*ask, run)
