@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
-Input = Literal["one", "intensity", "intensity255", "rgb", "height"]
+Input = Literal["one", "intensity", "intensity255", "rgb", "height", "offset"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Net:
     """Architecture; minkunet-small is made for two cores, the others are the published ones."""
     inputs: tuple[Input, ...] = ("one", "intensity", "height")
     """What each point brings: the number 1, the intensity in 0..1 or in 0..255 (SLidR), the colour in -1..1, the height
-    in the scan's frame in units of 10 m."""
+    in the scan's frame in units of 10 m, the place within its voxel in -0.5..0.5."""
     voxel_size_m: float = 0.1
     """Edge of a voxel."""
     voxels: Literal["cartesian", "cylindrical"] = "cartesian"

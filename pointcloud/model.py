@@ -11,7 +11,7 @@ from pointcloud.nets.points import Points
 from pointcloud.nets.spvcnn import SPVCNN
 from pointcloud.sparse import sparse_tensor
 
-_CHANNELS = {"rgb": 3}
+_CHANNELS = {"rgb": 3, "offset": 3}
 
 
 class PointModel(nn.Module):

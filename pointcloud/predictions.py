@@ -28,7 +28,8 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
         frame, labels = index[answer.position], answer.prediction.numpy()
         if name == "nuscenes":
             _complete(labels, frame)
-            _save(out / "lidarseg" / split / f"{_token(frame)}_lidarseg.bin", (labels + 1).astype(np.uint8))
+            path = out / "lidarseg" / _devkit_split(frame, split) / f"{_token(frame)}_lidarseg.bin"
+            _save(path, (labels + 1).astype(np.uint8))
         elif name == "semantickitti":
             _complete(labels, frame)
             raw = np.array(
@@ -51,6 +52,16 @@ def _complete(labels: np.ndarray, frame: Frame) -> None:
             f"{frame.name}: {(labels < 0).sum()} points without an answer, but this benchmark wants a class for each: "
             "ask without distractors"
         )
+
+
+def _devkit_split(frame: Frame, split: str) -> str:
+    """The name of the split that the devkit scores: those of v1.0-mini are called mini_train and mini_val."""
+    mini = (
+        frame.scan is not None
+        and frame.scan.labels is not None
+        and frame.scan.labels.parent.name == "v1.0-mini"
+    )
+    return f"mini_{split}" if mini else split
 
 
 def _token(frame: Frame) -> str:

@@ -72,19 +72,21 @@ def sample(
     Raises:
         InputError: the scan lacks an input of the network.
     """
-    features = np.concatenate([_input(scan, name) for name in net.inputs], axis=1)
     xyz = (
         scan.xyz
         if augment is None or random is None
         else augmented(scan.xyz, augment, net.voxel_size_m, random)
     )
     places = VoxelGrid(net.voxel_size_m, net.voxels).places(torch.from_numpy(xyz))
+    features = np.concatenate([_input(scan, places.numpy(), name) for name in net.inputs], axis=1)
     labels = np.full(len(xyz), 255) if scan.labels is None else scan.labels
     points = Points(torch.from_numpy(features), places, torch.zeros(len(xyz), dtype=torch.int64))
     return Batch(points, torch.from_numpy(labels.astype(np.int64)), (position,))
 
 
-def _input(scan: Scan, name: Input) -> Float[np.ndarray, "n c"]:
+def _input(scan: Scan, places: Float[np.ndarray, "n 3"], name: Input) -> Float[np.ndarray, "n c"]:
+    if name == "offset":
+        return places - np.floor(places) - np.float32(0.5)
     if name == "one":
         return np.ones((len(scan.xyz), 1), np.float32)
     if name == "height":

@@ -19,7 +19,8 @@ def cross_entropy(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> 
 def lovasz_softmax(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
     """Lovász-softmax loss (Berman et al., CVPR 2018, eq. 11), over the classes that are there; 0 if there are none.
 
-    Of several processes each takes the classes of its own scans. The convex extension of 1 - IoU of each class, with the errors of the softmax probabilities.
+    The convex extension of 1 - IoU of each class, with the errors of the softmax probabilities. Of several processes
+    each takes the classes of its own scans.
     """
     labelled = labels != IGNORE
     probabilities, labels = logits[labelled].softmax(dim=1), labels[labelled]

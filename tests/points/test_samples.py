@@ -25,12 +25,14 @@ def scan_of(n=50, **columns) -> Scan:
 def test_inputs_are_what_their_names_say():
     rgb = np.array([[0, 255, 51]], np.uint8).repeat(50, 0)
     scan = scan_of(intensity=np.full(50, 0.5, np.float32), rgb=rgb)
-    net = Net(inputs=("one", "intensity", "intensity255", "rgb", "height"), voxel_size_m=0.2)
+    net = Net(inputs=("one", "intensity", "intensity255", "rgb", "height", "offset"), voxel_size_m=0.2)
     batch = sample(scan, net)
     expected = torch.tensor([1, 0.5, 127.5, -1, 1, -0.6])
     torch.testing.assert_close(batch.points.features[:, :6], expected.expand(50, 6))
     torch.testing.assert_close(batch.points.features[:, 6], torch.from_numpy(scan.xyz[:, 2] / 10))
     torch.testing.assert_close(batch.points.places, torch.from_numpy(scan.xyz) * 5)
+    centres = batch.points.places - batch.points.features[:, 7:]
+    torch.testing.assert_close(centres, batch.points.places.floor() + 0.5)
     assert (batch.labels == 255).all()
     with pytest.raises(InputError, match="no colours"):
         sample(scan_of(), Net(inputs=("rgb",)))

@@ -1,6 +1,7 @@
 """Street worlds in nuScenes' format: the unmodified devkit loads, projects, boxes and scores them."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -251,6 +252,32 @@ def test_the_devkits_own_evaluation_scores_the_truth_1(nusc, root, tmp_path):
     answer[answer == 11] = 13
     answer.tofile(folder / f"{token}_lidarseg.bin")
     assert LidarSegEval(nusc, str(tmp_path), "mini_val").evaluate()["miou"] < 0.99
+
+
+def test_the_devkits_own_evaluation_agrees_with_ours(nusc, root, tmp_path):
+    import torch
+    from nuscenes.eval.lidarseg.evaluate import LidarSegEval
+
+    from pointcloud.cli import main
+    from pointcloud.config import Net
+    from pointcloud.index import read_index
+    from pointcloud.model import PointModel
+    from pointcloud.runs import About, write_run
+
+    index, heads, net = tmp_path / "index.jsonl", {"classifier": 16}, Net()
+    main(["index", "--dataset", "nuscenes", "--root", str(root), "--version", VERSION, "--out", str(index)])
+    torch.manual_seed(0)
+    classes = read_index(index).dataset.classes
+    write_run(tmp_path / "run", About(net, heads, classes, "", {}), PointModel(net, heads))
+    line = ["evaluate", "--run", str(tmp_path / "run"), "--index", str(index), "--out", str(tmp_path)]
+    main([*line, "--predictions"])
+    ours = json.loads((tmp_path / "report.json").read_text())["metrics"]
+    theirs = LidarSegEval(nusc, str(tmp_path), "mini_val").evaluate()
+    assert ours["miou"] == pytest.approx(theirs["miou"], abs=1e-6)
+    assert 0 < ours["miou"] < 0.5
+    for name, iou in ours["per_class"].items():
+        expected = theirs["iou_per_class"][name.replace(" ", "_")]
+        assert iou == pytest.approx(expected, abs=1e-6) if iou is not None else np.isnan(expected)
 
 
 def test_a_quaternion_is_that_of_the_rotation():
