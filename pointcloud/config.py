@@ -25,7 +25,7 @@ class Net:
     bn_momentum: float = 0.1
     """Momentum of batch normalisation: 0.05 and 0.02 in SLidR's and CLIP2Scene's pre-training and fine-tuning."""
     backend: Literal["torch", "spconv", "minkowski"] = "torch"
-    """What does the arithmetic of sparse convolutions."""
+    """What does the arithmetic of sparse convolutions while training; spconv on CUDA only."""
 
 
 @dataclass(frozen=True)

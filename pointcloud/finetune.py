@@ -27,6 +27,7 @@ from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, text_embeddings, write_run
 from pointcloud.samples import Batch, Samples
+from pointcloud.sparse import use_backend
 
 if TYPE_CHECKING:
     from pointcloud.cli import Finetune
@@ -97,6 +98,7 @@ def finetune(command: Finetune) -> Path:
     model = PointModel(command.net, heads)
     if command.init is not None:
         load_trunk(model.net, command.init)
+    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     settings = asdict(command)
     about = About(command.net, heads, classes, command.weights if text is not None else "", settings)
     last = begin(command.out, settings)

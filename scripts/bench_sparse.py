@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -26,12 +27,14 @@ from ovs3d.eval.report import Report
 from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
 from pointcloud.sparse import modules, sparse_tensor
 from pointcloud.sparse.arithmetic import convolve
+from pointcloud.sparse.backends import available, convolve_with
 from pointcloud.sparse.kernel_map import KernelMap, Region
-from pointcloud.sparse.levels import Level
+from pointcloud.sparse.levels import Level, Step
 
 CHANNELS, CLASSES = 64, 16
 OURS, AUTOGRAD = "ours", "autograd"
-Convolve = Callable[[Tensor, Tensor, KernelMap], Tensor]
+MINKOWSKI = "minkowski"
+Convolve = Callable[[Tensor, Tensor, Step], Tensor]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class BenchSparse:
 
     def _convolution(self, voxels: Int64[Tensor, "v 4"], gemm: float) -> dict[str, float]:
         torch.manual_seed(self.seed)
-        kernel_map = whole_map(voxels)
+        level = Level(voxels)
+        step = Step(level, level, Region(3))
         x = torch.randn(len(voxels), CHANNELS, requires_grad=True)
         weight = torch.randn(27, CHANNELS, CHANNELS).div(40).requires_grad_()
         grad = torch.randn(len(voxels), CHANNELS)
@@ -84,17 +88,16 @@ class BenchSparse:
         def both(way: Convolve) -> Callable[[], object]:
             def work() -> None:
                 x.grad = weight.grad = None
-                way(x, weight, kernel_map).backward(grad)
+                way(x, weight, step).backward(grad)
 
             return work
 
-        ways: Mapping[str, Convolve] = {OURS: convolve, AUTOGRAD: by_autograd}
+        ways = convolutions()
         with torch.no_grad():
-            forward = self._times(
-                {name: lambda way=way: way(x, weight, kernel_map) for name, way in ways.items()}
-            )
+            forward = self._times({name: lambda way=way: way(x, weight, step) for name, way in ways.items()})
         total = self._times({name: both(way) for name, way in ways.items()})
         memory = {name: peak_growth(both(way)) for name, way in ways.items()}
+        kernel_map = step.kernel_map
         flops = 6 * kernel_map.n_pairs * CHANNELS**2
         return {
             "voxels": len(voxels),
@@ -107,16 +110,16 @@ class BenchSparse:
             "memory_ratio": memory[OURS] / memory[AUTOGRAD],
             "memory_mb": memory[OURS] / 1e6,
             "share of torch.mm": flops / total[OURS] / 1e9 / gemm,
-        }
+        } | against_minkowski(total)
 
     def _step(self, voxels: Int64[Tensor, "v 4"]) -> dict[str, float]:
         torch.manual_seed(self.seed)
         net = MinkUNet(1, ARCHITECTURES["minkunet14a"], {"final": CLASSES})
         features, labels = torch.randn(len(voxels), 1), torch.randint(0, CLASSES, (len(voxels),))
 
-        def step(way: Convolve, precision: str) -> Callable[[], object]:
+        def step(way: Convolve, precision: str = "float32") -> Callable[[], object]:
             def work() -> None:
-                modules.convolve_with = lambda backend, x, weight, kernel_map: way(x, weight, kernel_map)
+                modules.convolve_with = lambda backend, x, weight, step: way(x, weight, step)
                 net.zero_grad()
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                     x, rows = sparse_tensor(features, voxels)
@@ -125,21 +128,18 @@ class BenchSparse:
 
             return work
 
-        works = {
-            OURS: step(convolve, "float32"),
-            AUTOGRAD: step(by_autograd, "float32"),
-            "ours in bfloat16": step(convolve, "bfloat16"),
-        }
+        works = {name: step(way) for name, way in convolutions().items()}
+        works["ours in bfloat16"] = step(convolutions()[OURS], "bfloat16")
         seconds = self._times(works)
         memory = {name: peak_growth(works[name]) for name in (OURS, AUTOGRAD)}
-        modules.convolve_with = _original
+        modules.convolve_with = convolve_with
         return {
             "step_ms": 1e3 * seconds[OURS],
             "ratio": seconds[OURS] / seconds[AUTOGRAD],
             "memory_ratio": memory[OURS] / memory[AUTOGRAD],
             "memory_mb": memory[OURS] / 1e6,
             "ratio in bfloat16": seconds["ours in bfloat16"] / seconds[AUTOGRAD],
-        }
+        } | against_minkowski(seconds)
 
     def _growth(self) -> dict[str, float]:
         """Microseconds per voxel of map, forward and backward, for clouds of growing size."""
@@ -167,7 +167,20 @@ class BenchSparse:
         return {name: median(values) for name, values in seconds.items()}
 
 
-_original = modules.convolve_with
+def convolutions() -> dict[str, Convolve]:
+    """The ways that can be had here."""
+    ways: dict[str, Convolve] = {
+        OURS: lambda x, weight, step: convolve(x, weight, step.kernel_map),
+        AUTOGRAD: lambda x, weight, step: by_autograd(x, weight, step.kernel_map),
+    }
+    if available(torch.device("cpu"))[MINKOWSKI] == "ok":
+        ways[MINKOWSKI] = partial(convolve_with, MINKOWSKI)
+    return ways
+
+
+def against_minkowski(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The ratio, where MinkowskiEngine is installed."""
+    return {"ratio to MinkowskiEngine": seconds[OURS] / seconds[MINKOWSKI]} if MINKOWSKI in seconds else {}
 
 
 def by_autograd(

@@ -4,7 +4,7 @@ A ``SparseTensor`` holds features on a ``Level``: voxels at one stride, sorted. 
 made once and kept by it. A back-end only does the arithmetic of a convolution along a kernel map.
 """
 
-from pointcloud.sparse.modules import BatchNorm, Convolution, TransposedConvolution
+from pointcloud.sparse.modules import BatchNorm, Convolution, TransposedConvolution, use_backend
 from pointcloud.sparse.tensor import SparseTensor, concatenate, sparse_tensor
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "TransposedConvolution",
     "concatenate",
     "sparse_tensor",
+    "use_backend",
 ]

@@ -1,8 +1,9 @@
 """Sets of voxels: sorted, without duplicates, at one stride; and the search for voxels in them."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Int64
@@ -75,6 +76,8 @@ class Level:
     """All levels of the input, by stride."""
     maps: dict[tuple, KernelMap] = field(default_factory=dict, repr=False)
     """Kernel maps made so far."""
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    """What back-ends keep for the input."""
 
     def __post_init__(self) -> None:
         self.levels[self.stride] = self
@@ -103,7 +106,7 @@ class Level:
         keys, parent = torch.unique(packing.keys(parents), return_inverse=True)
         voxels = packing.voxels(keys)
         voxels[:, 1:] *= stride
-        Level(voxels, stride, self.levels, self.maps)
+        Level(voxels, stride, self.levels, self.maps, self.kept)
         if factor % 2:  # an odd kernel is centred, so it looks beyond its own voxel
             return
         x, y, z = (units[:, 1:] - parents[:, 1:] * factor).unbind(dim=1)
@@ -148,6 +151,34 @@ class Level:
             for index, found in zip(positions, _column(keys, seen_from, packing, x, y, region), strict=True):
                 pairs[index] = found
         return KernelMap.of_pairs(pairs, len(self), len(other))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What a convolution goes along: through a kernel onto the same or a coarser level, or back."""
+
+    fine: Level
+    coarse: Level
+    """The same level, or a coarser one of the same input."""
+    region: Region
+    transposed: bool = False
+    """Whether it goes from coarse to fine."""
+
+    @property
+    def source(self) -> Level:
+        """The level that is read."""
+        return self.coarse if self.transposed else self.fine
+
+    @property
+    def target(self) -> Level:
+        """The level that is added to."""
+        return self.fine if self.transposed else self.coarse
+
+    @property
+    def kernel_map(self) -> KernelMap:
+        """Rows of the source and of the target."""
+        kernel_map = self.fine.map_to(self.coarse, self.region)
+        return kernel_map.transposed() if self.transposed else kernel_map
 
 
 def _column(

@@ -5,8 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pointcloud.sparse.backends import convolve_with
+from pointcloud.distributed import BatchNorm1d
+from pointcloud.sparse.backends import check_backend, convolve_with
 from pointcloud.sparse.kernel_map import Region
+from pointcloud.sparse.levels import Step
 from pointcloud.sparse.tensor import SparseTensor
 
 
@@ -31,13 +33,14 @@ class _Kernel(nn.Module):
     def _with_bias(self, features: Tensor) -> Tensor:
         return features if self.bias is None else features + self.bias
 
-    def _along(self, x: SparseTensor, kernel_map) -> Tensor:
+    def _along(self, x: SparseTensor, step: Step) -> SparseTensor:
         features, kernel = x.features, self.kernel
         device = features.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             features, kernel = features.to(dtype), kernel.to(dtype)
-        return self._with_bias(convolve_with(self.backend, features, kernel, kernel_map))
+        y = convolve_with(self.backend, features, kernel, step)
+        return SparseTensor(self._with_bias(y), step.target)
 
 
 class Convolution(_Kernel):
@@ -62,7 +65,7 @@ class Convolution(_Kernel):
         if self.kernel.dim() == 2:
             return x.with_features(self._with_bias(x.features @ self.kernel))
         level = x.level if self.stride == 1 else x.level.coarser(self.stride)
-        return SparseTensor(self._along(x, x.level.map_to(level, self.region)), level)
+        return self._along(x, Step(x.level, level, self.region))
 
 
 class TransposedConvolution(_Kernel):
@@ -80,7 +83,7 @@ class TransposedConvolution(_Kernel):
             raise ValueError(
                 f"no level of stride {x.stride / self.stride:g} to return to; this input has {there}"
             )
-        return SparseTensor(self._along(x, fine.map_to(x.level, self.region).transposed()), fine)
+        return self._along(x, Step(fine, x.level, self.region, transposed=True))
 
 
 class BatchNorm(nn.Module):
@@ -88,7 +91,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, c: int, momentum: float = 0.1) -> None:
         super().__init__()
-        self.bn = nn.BatchNorm1d(c, momentum=momentum)
+        self.bn = BatchNorm1d(c, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         return x.with_features(self.bn(x.features))
@@ -99,3 +102,20 @@ class ReLU(nn.ReLU):
 
     def forward(self, x: SparseTensor) -> SparseTensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return x.with_features(super().forward(x.features))
+
+
+def use_backend(net: nn.Module, name: str, device: torch.device | None = None) -> None:
+    """Let all convolutions of a network be computed by this back-end: "torch", "spconv" or "minkowski".
+
+    Args:
+        device: where the network will run; by default where it is now.
+
+    Raises:
+        InputError: no back-end has this name, or it cannot be used on the device.
+        ImportError: its package is missing.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, _Kernel)]
+    for place in {device} if device else {layer.kernel.device for layer in layers}:
+        check_backend(name, place)
+    for layer in layers:
+        layer.backend = name
