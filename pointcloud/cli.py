@@ -47,7 +47,9 @@ class Finetune:
         """Train, and print the report."""
         from pointcloud.finetune import finetune
 
-        print(finetune(self).with_suffix(".md").read_text())
+        report = finetune(self)
+        if report is not None:
+            print(report.with_suffix(".md").read_text())
 
 
 @dataclass(frozen=True, kw_only=True)

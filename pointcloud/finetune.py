@@ -79,10 +79,11 @@ class Supervised(PointTraining):
         self.log("val/accuracy", pixel_accuracy(pooled), rank_zero_only=True)
 
 
-def finetune(command: Finetune) -> Path:
+def finetune(command: Finetune) -> Path | None:
     """Train, write the run and the report of its held-out split; returns the report's path.
 
-    A run that was interrupted goes on from its last checkpoint.
+    A run that was interrupted goes on from its last checkpoint. Of several processes the first one reports; None in the
+    others.
     """
     began = time.monotonic()
     lightning.seed_everything(command.fit.seed, verbose=False)
@@ -106,7 +107,7 @@ def finetune(command: Finetune) -> Path:
     loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 10))
     loop.fit(training, ckpt_path=last, weights_only=True)
     if not loop.is_global_zero:
-        return command.out / "report.json"
+        return None
     write_run(command.out, about, model)
     run = Run(about, model.eval(), torch.device("cpu"))
     metrics = segmentation_metrics(

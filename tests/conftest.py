@@ -41,7 +41,7 @@ def _views(angles: np.ndarray) -> Views:
     return Views(("red mug", "blue striped ball", "wooden table"), cameras, renders, held_out=(2, 5))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
     chromium, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver_path is None:
