@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from ovs3d.errors import InputError, command_line
-from ovs3d.prompts.vocabulary import parse_prompts, read_vocabulary
+from ovs3d.prompts.vocabulary import asked_vocabulary
 
 if TYPE_CHECKING:
     from nerf_methods.run import Run
@@ -35,11 +35,7 @@ class Question:
 
     def ask(self) -> "Run":
         """The run, asked."""
-        if self.prompt is not None and self.prompts is not None:
-            raise InputError("prompts twice: give --prompt or --prompts")
-        vocabulary = None if self.prompt is None else parse_prompts(self.prompt)
-        if self.prompts is not None:
-            vocabulary = read_vocabulary(self.prompts)
+        vocabulary = asked_vocabulary(self.prompt, self.prompts)
         run = self.load()
         query = run.ask(vocabulary, self.negatives, self.threshold)
         for note in query.notes:

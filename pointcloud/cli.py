@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
-from ovs3d.errors import InputError, command_line
-from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts, read_vocabulary
+from ovs3d.errors import command_line
+from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.config import Augment, Fit, Net
 from pointcloud.index_command import Index
 
@@ -65,11 +65,7 @@ class _Question:
 
     def vocabulary(self) -> Vocabulary | None:
         """What is asked for, if anything in particular."""
-        if self.prompt is not None and self.prompts is not None:
-            raise InputError("prompts twice: give --prompt or --prompts")
-        if self.prompts is not None:
-            return read_vocabulary(self.prompts)
-        return None if self.prompt is None else parse_prompts(self.prompt)
+        return asked_vocabulary(self.prompt, self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,9 @@ def answer(probability: Float[Tensor, "n k"], batch: Batch, distractors: int) ->
     return Answer(batch.frames[0], prediction.cpu(), batch.labels.cpu(), score.cpu())
 
 
+PROTOCOL = "labels of all points, pooled over the scans; absent classes are skipped"
+
+
 def confusion_of(found: Iterator[Answer], k: int, also: Sequence[Callable[[Answer], None]] = ()) -> Confusion:
     """Counts over all answers; each is also given to other consumers, such as a writer of files."""
     confusion = Confusion.empty(k)

@@ -12,7 +12,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.evaluate import answers, confusion_of
+from pointcloud.evaluate import PROTOCOL, answers, confusion_of
 from pointcloud.index import read_index
 from pointcloud.predictions import writer
 from pointcloud.runs import load_run
@@ -42,7 +42,7 @@ def evaluate(command: Evaluate) -> Path:
     confusion = confusion_of(answers(run, samples, vocabulary, command.rotations), len(classes), also)
     return Report(
         task=f"evaluate {command.run_folder.name} on {index.dataset.name}",
-        protocol="labels of all points, pooled over the scans; absent classes are skipped",
+        protocol=PROTOCOL,
         classes=vocabulary.names,
         metrics=segmentation_metrics(confusion, vocabulary.names),
         split=f"{command.split}: {len(samples)} scans",

@@ -19,7 +19,7 @@ from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import similarity
 from pointcloud.distributed import mean_over_processes
-from pointcloud.evaluate import answers, confusion_of
+from pointcloud.evaluate import PROTOCOL, answers, confusion_of
 from pointcloud.index import read_index
 from pointcloud.lightning_module import PointTraining, begin, trainer
 from pointcloud.model import PointModel
@@ -115,7 +115,7 @@ def finetune(command: Finetune) -> Path | None:
     )
     return Report(
         task=f"finetune on {index.dataset.name}",
-        protocol="labels of all points, pooled over the scans; absent classes are skipped",
+        protocol=PROTOCOL,
         classes=classes,
         metrics=metrics,
         split=f"{command.held_out}: {len(held_out)} scans; trained on {len(chosen)} ({command.percent:g} %)",

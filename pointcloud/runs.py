@@ -68,11 +68,21 @@ class Run:
         return None
 
     @torch.inference_mode()
+    def outputs(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
+        """What the network says of each point, whatever it is asked."""
+        return self.model(points)
+
     def logits(
         self, points: Points, vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
     ) -> Float[Tensor, "n k"]:
         """Of each class, and after them of the distractors, for each point."""
-        outputs = self.model(points)
+        return self.logits_of(self.outputs(points), vocabulary, embeddings)
+
+    @torch.inference_mode()
+    def logits_of(
+        self, outputs: Mapping[str, Tensor], vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
+    ) -> Float[Tensor, "n k"]:
+        """The same from what the network said: a new prompt costs no more than this."""
         if embeddings is not None:
             return similarity(outputs[TEXT], embeddings) / TEMPERATURE
         return outputs[LINEAR][:, [self.about.classes.index(name) for name in vocabulary.names]]

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from ovs3d.errors import InputError
 from pointcloud.config import Augment, Input, Net
 from pointcloud.frame import Scan
-from pointcloud.index import Index
+from pointcloud.index import IGNORE, Index
 from pointcloud.nets.points import Points
 from pointcloud.scans import read_scan
 from pointcloud.voxelize import VoxelGrid
@@ -79,7 +79,7 @@ def sample(
     )
     places = VoxelGrid(net.voxel_size_m, net.voxels).places(torch.from_numpy(xyz))
     features = np.concatenate([_input(scan, places.numpy(), name) for name in net.inputs], axis=1)
-    labels = np.full(len(xyz), 255) if scan.labels is None else scan.labels
+    labels = np.full(len(xyz), IGNORE) if scan.labels is None else scan.labels
     points = Points(torch.from_numpy(features), places, torch.zeros(len(xyz), dtype=torch.int64))
     return Batch(points, torch.from_numpy(labels.astype(np.int64)), (position,))
 

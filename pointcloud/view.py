@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from ovs3d.errors import InputError
 from ovs3d.images import read_image
@@ -74,6 +75,7 @@ class Page:
         self._changing = threading.Lock()
         names = run.about.classes if run else index.dataset.classes
         self._vocabulary = Vocabulary(names)
+        self._embeddings = run.embeddings(self._vocabulary) if run else None
         shows = get_args(Show) if run else get_args(Show)[:2]
         gui = server.gui
         self._scan = gui.add_slider("Scan", 0, max(1, len(positions) - 1), 1, 0)
@@ -96,12 +98,12 @@ class Page:
         assert self._run is not None
         try:
             vocabulary = parse_prompts(self._prompts.value)
-            self._run.embeddings(vocabulary)
+            embeddings = self._run.embeddings(vocabulary)
         except InputError as error:
             self._status.value = str(error)
             return
         self._status.value = ""
-        self._vocabulary = vocabulary
+        self._vocabulary, self._embeddings = vocabulary, embeddings
         self._heat_of.options = vocabulary.names
         self._legend.content = legend_markdown(vocabulary.names)
         self._refresh()
@@ -110,11 +112,16 @@ class Page:
         with self._changing:  # each change has a thread of its own
             position = self._positions[min(self._scan.value, len(self._positions) - 1)]
             frame, scan = self._index[position], _scan(self._index, position)
-            asked = None if self._run is None else _asked(self._run, self._index, position, self._vocabulary)
+            asked = None if self._run is None else self._asked(self._run, position)
             heat_of = self._vocabulary.names.index(self._heat_of.value) if self._run else 0
             colors = shown_colors(self._show.value, scan, asked, heat_of)
             self._server.scene.add_point_cloud("/points", scan.xyz, colors, point_size=self._size.value)
             self._add_photos(frame, scan)
+
+    def _asked(self, run: Run, position: int) -> Asked:
+        outputs = _outputs(run, self._index, position)
+        logits = run.logits_of(outputs, self._vocabulary, self._embeddings)
+        return Asked(self._vocabulary, logits.softmax(dim=1).cpu().numpy())
 
     def _add_photos(self, frame: Frame, scan: Scan) -> None:
         scan_from_world = np.linalg.inv(scan.world_from_scan)
@@ -142,10 +149,8 @@ def _scan(index: Index, position: int) -> Scan:
 
 
 @lru_cache(maxsize=4)
-def _asked(run: Run, index: Index, position: int, vocabulary: Vocabulary) -> Asked:
-    points = sample(_scan(index, position), run.about.net).to(run.device).points
-    logits = run.logits(points, vocabulary, run.embeddings(vocabulary))
-    return Asked(vocabulary, logits.softmax(dim=1).cpu().numpy())
+def _outputs(run: Run, index: Index, position: int) -> dict[str, Tensor]:
+    return run.outputs(sample(_scan(index, position), run.about.net).to(run.device).points)
 
 
 @lru_cache(maxsize=64)

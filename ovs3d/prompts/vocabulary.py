@@ -76,6 +76,19 @@ def parse_prompts(text: str) -> Vocabulary:
     return Vocabulary(_stripped(text.split(";")) if text.strip() else ())
 
 
+def asked_vocabulary(prompt: str | None, prompts: Path | None) -> Vocabulary | None:
+    """What a command line asks for by ``--prompt`` or ``--prompts``, if anything.
+
+    Raises:
+        InputError: both are given, or what is given cannot be asked.
+    """
+    if prompt is not None and prompts is not None:
+        raise InputError("prompts twice: give --prompt or --prompts")
+    if prompts is not None:
+        return read_vocabulary(prompts)
+    return None if prompt is None else parse_prompts(prompt)
+
+
 def read_vocabulary(path: Path) -> Vocabulary:
     """A vocabulary from ``classes.txt`` (one prompt a line) or from YAML.
 

@@ -5,7 +5,7 @@ Diffuse light, one lamp with a cast shadow, nothing that depends on the view.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
@@ -23,6 +23,15 @@ Sky = Callable[[np.ndarray], np.ndarray]
 """Colour in 0..1, (n, 3), of directions (n, 3), not of unit length."""
 SKY = 255
 """Label of the sky: no class."""
+
+
+def stand(material: Material, world_from_thing: Float[np.ndarray, "4 4"]) -> Material:
+    """The material of a thing, given in the thing's own frame, where the thing stands."""
+    return partial(_stand, material, world_from_thing.astype(np.float32))
+
+
+def _stand(material: Material, pose: np.ndarray, xyz: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    return material((xyz - pose[:3, 3]) @ pose[:3, :3], normals @ pose[:3, :3])
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,14 @@ A panel in the ceiling gives light; rays through it leave the scene.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
 
 from ovs3d.errors import InputError
-from ovs3d.worlds.render import Material, Scene
+from ovs3d.worlds.render import Material, Scene, stand
 from ovs3d.worlds.room_furniture import CLOTHS, WOODS, any_of
 from ovs3d.worlds.room_kinds import KINDS, Kind
 from ovs3d.worlds.room_paint import checks, grained, plain, stripes, tiles, wood
@@ -64,9 +64,7 @@ class RoomWorld:
                 normals.append(piece.normals @ rotation.T)
                 classes.append(np.full(len(piece.corners), index, np.uint8))
                 parts.append(np.full(len(piece.corners), len(materials), np.int32))
-                materials.append(
-                    partial(_painted, piece.paint, rotation.astype(np.float32), shift.astype(np.float32))
-                )
+                materials.append(stand(piece.paint, each.pose))
         return Scene(
             corners=np.concatenate(corners).astype(np.float32),
             normals=np.concatenate(normals).astype(np.float32),
@@ -171,12 +169,6 @@ def _slab(plan: Plan, z: float, panel: np.ndarray | None) -> trimesh.Trimesh:
 def _wall(start: np.ndarray, end: np.ndarray, high: float) -> trimesh.Trimesh:
     corners = [(*start, 0), (*end, 0), (*end, high), (*start, high)]
     return trimesh.Trimesh(corners, [(0, 1, 2), (0, 2, 3)], process=False)
-
-
-def _painted(
-    paint: Material, rotation: np.ndarray, shift: np.ndarray, xyz: np.ndarray, normals: np.ndarray
-) -> np.ndarray:
-    return paint((xyz - shift) @ rotation, normals @ rotation)
 
 
 def _panel(directions: np.ndarray) -> np.ndarray:

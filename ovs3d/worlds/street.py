@@ -12,12 +12,12 @@ from jaxtyping import Float, Int32, UInt8
 
 from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, transform
-from ovs3d.worlds.render import Material, Scene, Sky, render
+from ovs3d.worlds.render import Scene, Sky, render, stand
 from ovs3d.worlds.street_ground import Road, ground
 from ovs3d.worlds.street_layers import layered
 from ovs3d.worlds.street_layout import Thing, lay_out
 from ovs3d.worlds.street_model import Model, assemble
-from ovs3d.worlds.street_paint import Paint, cloudiness
+from ovs3d.worlds.street_paint import cloudiness
 
 _EGO_S_M, _AHEAD_M = 30.0, 60.0
 _ZENITH, _HORIZON, _CLOUD = (0.30, 0.50, 0.80), (0.80, 0.86, 0.92), (0.97, 0.97, 0.97)
@@ -114,7 +114,7 @@ def _collect(
     materials, first = [], []
     for model, pose in placed:
         first.append(len(materials))
-        materials += [_material(paint, pose) for paint in model.paints]
+        materials += [stand(paint.colour_at, pose) for paint in model.paints]
     corners = [transform(pose, model.corners) for model, pose in placed]
     normals = [model.normals @ pose[:3, :3].T for model, pose in placed]
     parts = [model.paint_ids + start for (model, _), start in zip(placed, first, strict=True)]
@@ -129,14 +129,6 @@ def _collect(
     )
     counts = [len(model.paints) for model, _ in placed]
     return scene, np.repeat(np.arange(len(placed), dtype=np.int32), counts)
-
-
-def _material(paint: Paint, world_from_thing: np.ndarray) -> Material:
-    return partial(_painted, paint, world_from_thing.astype(np.float32))
-
-
-def _painted(paint: Paint, pose: np.ndarray, xyz: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    return paint.colour_at((xyz - pose[:3, 3]) @ pose[:3, :3], normals @ pose[:3, :3])
 
 
 def _sky(seed: int, directions: np.ndarray) -> np.ndarray:

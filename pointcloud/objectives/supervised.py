@@ -6,8 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from pointcloud.distributed import mean_over_processes
-
-IGNORE = 255
+from pointcloud.index import IGNORE
 
 
 def cross_entropy(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from jaxtyping import Int64
@@ -72,8 +73,10 @@ class Level:
     """(batch, x, y, z) in units of the finest voxels, multiples of the stride, sorted, no two the same."""
     stride: int = 1
     """Edge of a voxel, in units of the finest ones."""
-    levels: dict[int, "Level"] = field(default_factory=dict, repr=False)
-    """All levels of the input, by stride."""
+    finer: "Level | None" = field(default=None, repr=False)
+    """The level that this one was made from."""
+    levels: WeakValueDictionary[int, "Level"] = field(default_factory=WeakValueDictionary, repr=False)
+    """Levels of the input by stride, as long as they are used; a level keeps the finer ones, and is kept by none."""
     maps: dict[tuple, KernelMap] = field(default_factory=dict, repr=False)
     """Kernel maps made so far."""
     kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -94,11 +97,10 @@ class Level:
 
     def coarser(self, factor: int) -> "Level":
         """The level of voxels that are ``factor`` times as long: floor(c / stride) * stride, made once."""
-        if self.stride * factor not in self.levels:
-            self._coarsen(factor)
-        return self.levels[self.stride * factor]
+        made = self.levels.get(self.stride * factor)
+        return self._coarsen(factor) if made is None else made
 
-    def _coarsen(self, factor: int) -> None:
+    def _coarsen(self, factor: int) -> "Level":
         """Make the coarser level and, as it costs little now, the map of an even kernel as large as the stride."""
         units, stride = self.units, self.stride * factor
         parents = torch.cat([units[:, :1], units[:, 1:].div(factor, rounding_mode="floor")], dim=1)
@@ -106,15 +108,16 @@ class Level:
         keys, parent = torch.unique(packing.keys(parents), return_inverse=True)
         voxels = packing.voxels(keys)
         voxels[:, 1:] *= stride
-        Level(voxels, stride, self.levels, self.maps, self.kept)
+        coarse = Level(voxels, stride, self, self.levels, self.maps, self.kept)
         if factor % 2:  # an odd kernel is centred, so it looks beyond its own voxel
-            return
+            return coarse
         x, y, z = (units[:, 1:] - parents[:, 1:] * factor).unbind(dim=1)
         which = x + factor * (y + factor * z)
         child = torch.argsort(which, stable=True)
         counts = tuple(torch.bincount(which, minlength=factor**3).tolist())
         fine_to_coarse = KernelMap(child, parent[child], counts, len(units), len(voxels))
         self.maps[self.stride, stride, Region(factor)] = fine_to_coarse
+        return coarse
 
     def map_to(self, other: "Level", region: Region) -> KernelMap:
         """Which of these voxels each voxel of the same or of a coarser level sees through a kernel; made once."""

@@ -1,5 +1,8 @@
 """Sparse convolution against dense convolution, against a slow loop, and against its own laws."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -223,6 +226,20 @@ def test_levels_and_maps_are_made_once():
     assert x.level.coarser(2) is x.level.coarser(2)
     assert x.level.coarser(2).coarser(2) is x.level.coarser(4)
     assert x.level.map_to(x.level, Region(3)) is x.level.map_to(x.level, Region(3))
+
+
+def test_what_an_input_made_is_freed_with_it_and_not_by_the_garbage_collector():
+    gc.disable()
+    try:
+        x = random_input()
+        y = Convolution(3, 3, 3).double()(Convolution(3, 3, 2, 2).double()(x))
+        kept = [weakref.ref(x.level), weakref.ref(y.level), weakref.ref(x.level.map_to(y.level, Region(2)))]
+        del x
+        assert kept[0]() is not None  # a transposed convolution may return to it
+        del y
+        assert [each() for each in kept] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 def test_duplicates_are_refused_or_merged_by_rule():
