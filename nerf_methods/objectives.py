@@ -5,6 +5,7 @@ tuned with.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -67,92 +68,128 @@ def relevancy_distribution_alignment(
     return 0.5 * divergence.sum(-1).mean()
 
 
-@torch.no_grad()
-def pair_weights(
-    tokens: Float[Tensor, "n p c"], shift: float, positive: float, negative: float, rebalance: bool = True
-) -> Float[Tensor, "n p p"]:
-    """What the pixel pairs of each patch weigh in FDA: their excess over ``shift`` in cosine of DINO features.
+@dataclass(frozen=True)
+class PairRule:
+    """What a pair of pixels weighs in FDA: its excess over ``shift`` in cosine of DINO features (3D-OVS, eq. 8).
 
-    3D-OVS, eq. 8: pairs above the shift pull together, those below push apart; each kind is divided by its own number
-    of pairs in the batch (the re-balance), a kind without pairs weighs nothing.
-
-    Args:
-        tokens: DINO features of the pixels of ``n`` patches, of any length.
-        shift: cosine at which a pair is neutral, b in the paper.
-        positive, negative: weights of the two kinds.
-        rebalance: false divides both kinds by the number of all pairs.
+    Pairs above the shift pull together, those below push apart.
     """
-    unit = F.normalize(tokens, dim=-1)
-    excess = unit @ unit.transpose(1, 2) - shift
-    weights = torch.zeros_like(excess)
-    for factor, bound in ((positive, {"min": 0}), (negative, {"max": 0})):
-        if factor:
-            kind = excess.clamp(**bound)
-            # in the type of the tokens: a number divided by a count would be float32
-            count = kind.count_nonzero().clamp(min=1).to(excess) if rebalance else excess.numel()
-            weights += kind * (factor / count)
-    return weights
+
+    shift: float
+    """Cosine at which a pair is neutral, b in the paper."""
+    pull: float
+    """Weight of the pairs above it."""
+    push: float
+    """Weight of the pairs below it."""
+    rebalance: bool = True
+    """Divide each kind by its own number of pairs in the batch; false: both by the number of all pairs."""
 
 
 @torch.no_grad()
-def guard_pairs(
-    weights: Float[Tensor, "n p p"], cosine: Float[Tensor, "n p k"], temperature: float
-) -> Float[Tensor, "n p p"]:
-    """Take from FDA what contradicts the names that the field gives to both pixels of a pair.
+def probable_names(cosine: Float[Tensor, "n p k"], temperature: float) -> Float[Tensor, "n p k"]:
+    """Probabilities of the names that the field gives to pixels, to guard FDA with.
 
     Where DINO cannot tell an object from what is around it, alignment would give it the name of the larger of the two.
-    A pair that pulls is weighed by the probability that both pixels have one name, a pair that pushes by that of two.
     Ours: not in the paper.
 
     Args:
-        weights: from `pair_weights`.
         cosine: of rendered features with the classes' texts.
-        temperature: of the probabilities, in units of how far the best class lies above the mean of the classes on
-            average, so that it means the same for every CLIP.
+        temperature: in units of how far the best class lies above the mean of the classes on average, so that it
+            means the same for every CLIP.
     """
     lead = (cosine.amax(-1) - cosine.mean(-1)).mean()
-    p = (cosine / (temperature * lead.clamp(min=torch.finfo(cosine.dtype).tiny))).softmax(-1)
-    same = p @ p.transpose(1, 2)
-    return torch.where(weights > 0, weights * same, weights * (1 - same))
+    return (cosine / (temperature * lead.clamp(min=torch.finfo(cosine.dtype).tiny))).softmax(-1)
 
 
 def feature_distribution_alignment(
-    logits: Float[Tensor, "n p k"], weights: Float[Tensor, "n p p"], divergence: Literal["kl", "js"] = "kl"
+    logits: Float[Tensor, "n p k"],
+    tokens: Float[Tensor, "n p c"],
+    rule: PairRule,
+    divergence: Literal["kl", "js"] = "kl",
+    names: Float[Tensor, "n p k"] | None = None,
 ) -> Float[Tensor, ""]:
-    """FDA: sum over pixel pairs of a weight times the divergence of their class probabilities, in nats.
+    """FDA: sum over pixel pairs of each patch of a weight times the divergence of their class probabilities, in nats.
 
-    No pair of pixels ever holds a vector over classes.
+    No pair of pixels ever holds a vector over classes, and weights are held of one patch at a time.
 
     Args:
         logits: of the pixels of ``n`` patches, temperature applied.
-        weights: symmetric, from `pair_weights`.
+        tokens: DINO features of the pixels, of any length; no gradient flows into them.
         divergence: ``kl`` is what the released code computes under the name of JS: its mixture is taken of a
             distribution with itself. ``js`` is the paper's.
+        names: from `probable_names`: a pair that pulls is weighed by the probability that both pixels have one name,
+            a pair that pushes by that of two.
     """
-    log_p = logits.log_softmax(-1)
+    unit = F.normalize(tokens.detach(), dim=-1)
+    return _Alignment.apply(logits.log_softmax(-1), unit, rule, divergence, names)
+
+
+class _Alignment(torch.autograd.Function):
+    """The value and, on the way, its gradient by the logarithms of the probabilities.
+
+    A patch's matrix of pairs fits into a cache; those of a batch would go through memory many times.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_p: Float[Tensor, "n p k"],
+        unit: Float[Tensor, "n p c"],
+        rule: PairRule,
+        divergence: Literal["kl", "js"],
+        names: Float[Tensor, "n p k"] | None,
+    ) -> Float[Tensor, ""]:
+        aligned = _kullback_leibler if divergence == "kl" else _jensen_shannon
+        value, slope = log_p.new_zeros(()), torch.zeros_like(log_p)
+        excess, kind = (log_p.new_empty(log_p.shape[1], log_p.shape[1]) for _ in range(2))
+        for pulls, factor in ((True, rule.pull), (False, rule.push)):
+            if not factor:
+                continue
+            total, gradient, pairs = log_p.new_zeros(()), torch.empty_like(log_p), log_p.new_zeros(())
+            for i, tokens in enumerate(unit):
+                torch.mm(tokens, tokens.T, out=excess).sub_(rule.shift)
+                excess = excess.clamp_(min=0) if pulls else excess.clamp_(max=0)
+                pairs += torch.sign(excess, out=kind).sum().abs()
+                if names is not None:
+                    same = torch.mm(names[i], names[i].T, out=kind)
+                    excess.mul_(same if pulls else same.neg_().add_(1))
+                part, gradient[i] = aligned(log_p[i], excess)
+                total += part
+            share = factor / (pairs.clamp(min=1) if rule.rebalance else excess.numel() * len(unit))
+            value += share * total
+            slope += share * gradient
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(
+        ctx: Any, *grads: Float[Tensor, ""]
+    ) -> tuple[Float[Tensor, "n p k"], None, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return grads[0] * slope, None, None, None, None
+
+
+def _kullback_leibler(
+    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "p p"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "p k"]]:
+    """sum_ij w_ij sum_c p_ic (log p_ic - log p_jc) for symmetric w, and its gradient by log p."""
     p = log_p.exp()
-    # sum_ij w_ij sum_c p_ic log p_ic
-    own = (weights.sum(-1) * (p * log_p).sum(-1)).sum()
-    if divergence == "kl":
-        return own - (p * (weights @ log_p)).sum()
-    return own - _MixedEntropy.apply(p, weights)
+    sums = weights @ torch.cat([log_p, p, torch.ones_like(p[:, :1])], dim=1)
+    others, others_p, own = sums.split([p.shape[1], p.shape[1], 1], dim=1)
+    terms = p * (own * log_p - others)
+    return terms.sum(), terms + own * p - others_p
 
 
-class _MixedEntropy(torch.autograd.Function):
-    """sum_ij w_ij sum_c m log m with m = (p_ic + p_jc) / 2 for symmetric w; the gradient is found on the way."""
-
-    @staticmethod
-    def forward(ctx: Any, p: Float[Tensor, "n p k"], weights: Float[Tensor, "n p p"]) -> Float[Tensor, ""]:
-        total, gradient = p.new_zeros(()), torch.empty_like(p)
-        for c in range(p.shape[-1]):
-            mixture = (p[:, :, None, c] + p[:, None, :, c]) / 2
-            log = mixture.clamp(min=torch.finfo(p.dtype).tiny).log()
-            total += (weights * mixture * log).sum()
-            gradient[:, :, c] = (weights * (log + 1)).sum(-1)
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Float[Tensor, ""]) -> tuple[Float[Tensor, "n p k"], None]:
-        (gradient,) = ctx.saved_tensors
-        return grads[0] * gradient, None
+def _jensen_shannon(
+    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "p p"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "p k"]]:
+    """sum_ij w_ij sum_c (p_ic log p_ic - m log m) with m = (p_ic + p_jc) / 2 for symmetric w, and the same."""
+    p, own = log_p.exp(), weights.sum(-1, keepdim=True)
+    gradient = own * log_p
+    total = (p * gradient).sum()
+    for c in range(p.shape[1]):
+        mixture = (p[:, None, c] + p[None, :, c]) / 2
+        log = mixture.clamp(min=torch.finfo(p.dtype).tiny).log_()
+        gradient[:, c] -= weights.mul(log).sum(-1)
+        total -= mixture.mul_(log).mul_(weights).sum()
+    return total, p * gradient

@@ -19,11 +19,11 @@ from nerf_methods.cameras import cell_centers, rays_through
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.objectives import (
+    PairRule,
     class_distillation,
     clip_distillation,
     feature_distribution_alignment,
-    guard_pairs,
-    pair_weights,
+    probable_names,
     relevancy_distribution_alignment,
 )
 from nerf_methods.rendering import composite
@@ -201,15 +201,11 @@ def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor
     cosine = model.feature.similarity(code, opacity, model.class_texts()).unflatten(
         0, batch.weights.shape[:2]
     )
-    pairs = pair_weights(
-        batch.tokens, losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance
-    )
-    if losses.fda_guard:
-        pairs = guard_pairs(pairs, cosine, losses.fda_guard)
+    rule = PairRule(losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance)
+    names = probable_names(cosine, losses.fda_guard) if losses.fda_guard else None
+    logits = cosine / losses.fda_temperature
     return {
-        "fda_loss": feature_distribution_alignment(
-            cosine / losses.fda_temperature, pairs, losses.fda_divergence
-        )
+        "fda_loss": feature_distribution_alignment(logits, batch.tokens, rule, losses.fda_divergence, names)
     }
 
 

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from nerf_methods.objectives import (
+    PairRule,
     class_distillation,
     clip_distillation,
     feature_distribution_alignment,
-    guard_pairs,
-    pair_weights,
+    probable_names,
     relevancy_distribution_alignment,
 )
 
@@ -112,7 +112,7 @@ PUSH = [
 def test_fda_is_the_published_one(positive, negative, value, gradient):
     """Golden numbers: 3D-OVS's own functions, run in float64 on this input."""
     logits = leaf(LOGITS)
-    loss = feature_distribution_alignment(logits, pair_weights(TOKENS, 0.7, positive, negative))
+    loss = feature_distribution_alignment(logits, TOKENS, PairRule(0.7, positive, negative))
     loss.backward()
     assert loss.item() == pytest.approx(value, abs=1e-14)
     torch.testing.assert_close(logits.grad, leaf([gradient]).detach(), rtol=0, atol=1e-11)
@@ -143,44 +143,54 @@ def test_fda_equals_the_formula_pair_by_pair(divergence):
     tokens = torch.randn(2, 6, 3, generator=generator, dtype=torch.float64) + 0.5
     expected = pairwise(logits, tokens, 0.3, 2.0, 0.5, divergence)
     (by_formula,) = torch.autograd.grad(expected, logits)
-    loss = feature_distribution_alignment(logits, pair_weights(tokens, 0.3, 2.0, 0.5), divergence)
+    loss = feature_distribution_alignment(logits, tokens, PairRule(0.3, 2.0, 0.5), divergence)
     (by_ours,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(by_ours, by_formula)
     assert torch.autograd.gradcheck(
-        lambda z: feature_distribution_alignment(z, pair_weights(tokens, 0.3, 2.0, 0.5), divergence),
+        lambda z: feature_distribution_alignment(z, tokens, PairRule(0.3, 2.0, 0.5), divergence),
         (logits,),
     )
 
 
-def test_without_rebalance_the_rarer_kind_of_pair_weighs_less():
-    balanced, plain = (pair_weights(TOKENS, 0.65, 1.0, 1.0, rebalance) for rebalance in (True, False))
-    assert int((balanced < 0).sum()) == 6
-    torch.testing.assert_close(plain.clamp(max=0), balanced.clamp(max=0) * 6 / 16)
-    torch.testing.assert_close(plain.clamp(min=0), balanced.clamp(min=0) * 10 / 16)
+@pytest.mark.parametrize(("kind", "share"), [((1.0, 0.0), 10 / 16), ((0.0, 1.0), 6 / 16)])
+def test_without_rebalance_the_rarer_kind_of_pair_weighs_less(kind, share):
+    balanced, plain = (
+        feature_distribution_alignment(leaf(LOGITS), TOKENS, PairRule(0.65, *kind, rebalance))
+        for rebalance in (True, False)
+    )
+    torch.testing.assert_close(plain, balanced * share)
 
 
-NAMED = torch.tensor([[[0.9, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.9, 0.1]]])
+NAMED = torch.tensor([[[0.9, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.9, 0.1]]], dtype=torch.float64)
 """Cosines of three pixels with three classes: two of the first name, one of the second."""
 
 
+def weighed(rule: PairRule, names: torch.Tensor | None, pixels: tuple[int, ...] = (0, 1, 2)) -> torch.Tensor:
+    """FDA of pixels that DINO thinks alike."""
+    logits = torch.tensor(LOGITS, dtype=torch.float64)[:, pixels]
+    names = None if names is None else names[:, pixels]
+    return feature_distribution_alignment(logits, torch.ones_like(logits), rule, names=names)
+
+
 def test_the_guard_leaves_only_pairs_that_agree_with_their_names():
-    alike, different = torch.full((1, 3, 3), 2.0), torch.full((1, 3, 3), -2.0)
-    same = torch.tensor([[[1.0, 1, 0], [1, 1, 0], [0, 0, 1]]])
-    torch.testing.assert_close(guard_pairs(alike, NAMED, 0.1), 2 * same, atol=1e-2, rtol=0)
-    torch.testing.assert_close(guard_pairs(different, NAMED, 0.1), -2 * (1 - same), atol=1e-2, rtol=0)
+    names = probable_names(NAMED, 0.1)
+    pulls = PairRule(0.5, 1.0, 0.0, rebalance=False)
+    torch.testing.assert_close(weighed(pulls, names), weighed(pulls, None, (0, 1)) * 4 / 9, atol=1e-2, rtol=0)
+    torch.testing.assert_close(weighed(pulls, names, (0, 1)), weighed(pulls, None, (0, 1)), atol=1e-2, rtol=0)
+    pushes = PairRule(1.5, 0.0, 1.0, rebalance=False)
+    apart = weighed(pushes, None) - weighed(pushes, None, (0, 1)) * 4 / 9
+    torch.testing.assert_close(weighed(pushes, names), apart, atol=1e-2, rtol=0)
 
 
 def test_the_guard_means_the_same_for_a_clip_of_smaller_cosines():
-    weights = torch.randn(1, 3, 3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(guard_pairs(weights, 0.2 + 0.1 * NAMED, 0.5), guard_pairs(weights, NAMED, 0.5))
+    torch.testing.assert_close(probable_names(0.2 + 0.1 * NAMED, 0.5), probable_names(NAMED, 0.5))
 
 
 @pytest.mark.parametrize("classes", [1, 2])
 def test_the_guard_is_finite_where_no_class_leads(classes):
-    weights = torch.ones(1, 3, 3)
-    guarded = guard_pairs(weights, torch.full((1, 3, classes), 0.3), 0.1)
-    torch.testing.assert_close(guarded, weights / classes)
+    names = probable_names(torch.full((1, 3, classes), 0.3), 0.1)
+    torch.testing.assert_close(names, torch.full((1, 3, classes), 1 / classes))
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
@@ -188,7 +198,7 @@ def test_the_guard_is_finite_where_no_class_leads(classes):
 @pytest.mark.parametrize("tokens", [torch.ones(1, 4, 2), torch.eye(4)[None], torch.zeros(1, 4, 2)])
 def test_fda_is_finite_without_pairs_of_a_kind_and_with_one_class(divergence, classes, tokens):
     logits = (50 * torch.randn(1, 4, classes, generator=torch.Generator().manual_seed(0))).requires_grad_()
-    loss = feature_distribution_alignment(logits, pair_weights(tokens, 0.7, 200.0, 0.2), divergence)
+    loss = feature_distribution_alignment(logits, tokens, PairRule(0.7, 200.0, 0.2), divergence)
     loss.backward()
     assert loss.isfinite()
     assert logits.grad is not None
