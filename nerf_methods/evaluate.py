@@ -1,6 +1,6 @@
 """Measure a trained run on its held-out views: pictures, geometry and answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,9 +86,11 @@ def picture_metrics(view: HeldOutView) -> dict[str, float]:
     return metrics
 
 
-def pooled(views: list[HeldOutView], answers: list[Int[Tensor, "h w"]], k: int) -> Confusion:
+def pooled(
+    truths: Sequence[UInt8[Tensor, "_h _w"]], answers: Sequence[Int[Tensor, "_h _w"]], k: int
+) -> Confusion:
     """Confusion of answers with the truth, over all views."""
     confusion = Confusion.empty(k)
-    for view, answer in zip(views, answers, strict=True):
-        confusion = confusion.update(view.truth, answer)
+    for truth, answer in zip(truths, answers, strict=True):
+        confusion = confusion.update(truth, answer)
     return confusion

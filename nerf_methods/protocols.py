@@ -110,7 +110,7 @@ def measure(
 
 def _held_out(run: Run) -> Measured:
     views, names = list(held_out_views(run)), run.query.names
-    confusion = pooled(views, [view.answer for view in views], len(names))
+    confusion = pooled([view.truth for view in views], [view.answer for view in views], len(names))
     if int(confusion.counts.sum()) == 0:
         raise InputError("no truth: the held-out views have no masks in segmentations/ for these prompts")
     pictures = [picture_metrics(view) for view in views]

@@ -129,7 +129,7 @@ class BenchNoisyTruth:
             teacher.append(tiles_answer(run, tiles))
         self._draw(views, teacher, names, seed)
         answers = [view.answer for view in views]
-        ours, theirs = (pooled(views, one, len(names)) for one in (answers, teacher))
+        ours, theirs = (pooled([view.truth for view in views], one, len(names)) for one in (answers, teacher))
         found = {
             "miou": miou(ours),
             "accuracy": pixel_accuracy(ours),

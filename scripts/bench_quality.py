@@ -14,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from two_phases import TwoPhases
 
 from nerf_methods.evaluate import (
-    HeldOutView,
     held_out_views,
     picture_metrics,
     pooled,
     teacher_answer,
 )
+from nerf_methods.labels import remap
+from nerf_methods.rendering import composite, visible
 from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
@@ -51,8 +52,34 @@ VARIANTS: dict[str, dict[str, object]] = {
     "losses of the paper": {"model.losses.preset": "paper"},
     "plain fusion": {"model.losses.preset": "fusion"},
 }
+OURS_ALONE = "without DINO's guide", "random start of the features", "angles from the origin"
+"""What the paper does not have: measured with the first seed only."""
 SHOWN = "photo", "raw", "plain fusion", "full", "truth"
 """Pictures of a world, beside the table."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenView:
+    """A held-out view with the points that its pixels show: all that answers need of the geometry."""
+
+    photo: UInt8[Tensor, "h w 3"]
+    truth: UInt8[Tensor, "h w"]
+    points: Float[Tensor, "n 3"]
+    """In the cube of the field."""
+    weights: Float[Tensor, " n"]
+    ray: Int[Tensor, " n"]
+    """The pixel of each point."""
+    opacity: Float[Tensor, "r 1"]
+
+    def features(self, run: Run) -> Float[Tensor, "h w c"]:
+        """As the run renders them."""
+        code = composite(run.pipeline.model.feature(self.points), self.weights, self.ray, len(self.opacity))
+        return torch.cat([code, self.opacity], dim=1).view(*self.truth.shape, -1)
+
+    @torch.no_grad()
+    def answer(self, run: Run) -> Int[Tensor, "h w"]:
+        """The prompt that each pixel answers to."""
+        return run.query.labels(run.similarity(self.features(run)))
 
 
 @dataclass(frozen=True)
@@ -83,9 +110,12 @@ class BenchQuality:
             return
         for seed in self.seeds:
             for world in self.worlds:
+                seen: list[SeenView] = []
                 for name in self.variants:
+                    if name in OURS_ALONE and seed != self.seeds[0]:
+                        continue
                     if not any(self._is(row, world, seed, name) for row in self._rows()):
-                        self._measure(world, seed, name)
+                        seen = self._measure(world, seed, name, seen)
 
     def _rows(self) -> list[dict]:
         return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
@@ -94,7 +124,8 @@ class BenchQuality:
         steps = [self.geometry_steps, self.semantic_steps]
         return (row["world"], row["seed"], row["variant"], row["steps"]) == (world, seed, name, steps)
 
-    def _measure(self, world: int, seed: int, name: str) -> None:
+    def _measure(self, world: int, seed: int, name: str, seen: list[SeenView]) -> list[SeenView]:
+        """Add a row; what held-out views see of the geometry is found once for all variants."""
         start = time.perf_counter()
         scene = self.work / f"world-{world}"
         if not (scene / "transforms.json").exists():
@@ -113,25 +144,27 @@ class BenchQuality:
             "steps": [self.geometry_steps, self.semantic_steps],
         }
         run = Run(pipeline)
-        views = list(held_out_views(run))
-        answers = {name: [view.answer for view in views]}
         if name == "full":
-            answers |= _others(run, views)
+            views = list(held_out_views(run))
+            row |= _mean([picture_metrics(view) for view in views], "psnr", "depth_error")
+        seen = seen or [_seen(run, index) for index in range(len(run.photos()))]
+        answers = {name: [view.answer(run) for view in seen]}
+        if name == "full":
+            answers |= _others(run, seen)
         for which, found in answers.items():
-            confusion = pooled(views, found, len(run.query.names))
+            confusion = pooled([view.truth for view in seen], found, len(run.query.names))
             prefix = "" if which == name else f"{which}_"
             row |= {f"{prefix}miou": miou(confusion), f"{prefix}accuracy": pixel_accuracy(confusion)}
-        pictures = [picture_metrics(view) for view in views]
-        row |= _mean(pictures, "psnr", "depth_error")
         if seed == self.seeds[0]:
-            middle = len(views) // 2
-            self._draw(world, views[middle], {which: found[middle] for which, found in answers.items()})
+            middle = len(seen) // 2
+            self._draw(world, seen[middle], {which: found[middle] for which, found in answers.items()})
         row["seconds"] = time.perf_counter() - start
         with self.rows.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+        return seen
 
-    def _draw(self, world: int, view: HeldOutView, answers: dict[str, Int[Tensor, "h w"]]) -> None:
+    def _draw(self, world: int, view: SeenView, answers: dict[str, Int[Tensor, "h w"]]) -> None:
         folder = self.work / "pictures" / str(world)
         write_png(folder / "photo.png", view.photo.numpy())
         for name, labels in {"truth": view.truth, **answers}.items():
@@ -187,23 +220,49 @@ class BenchQuality:
         print(report.to_markdown())
 
 
-def _others(run: Run, views: list[HeldOutView]) -> dict[str, list[Int[Tensor, "h w"]]]:
+@torch.no_grad()
+def _seen(run: Run, index: int) -> SeenView:
+    """As `Ovs3dModel.get_outputs` finds what is visible."""
+    model, data = run.pipeline.model, run.pipeline.datamanager.eval_dataset
+    camera = run.cameras()[index : index + 1]
+    rays = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
+    parts, opacity = [], []
+    for start in range(0, len(rays), model.config.eval_num_rays_per_chunk):
+        chunk = model.collider(rays[start : start + model.config.eval_num_rays_per_chunk])
+        sampled = model.sampler(chunk)
+        weights = sampled.weights[..., 0]
+        shown = visible(weights, model.config.visible_weight)
+        x = model.space(sampled.samples.frustums.get_positions()[shown])
+        parts.append((x, weights[shown], start + shown.nonzero()[:, 0]))
+        opacity.append(weights.sum(1, keepdim=True))
+    points, weights, ray = (torch.cat(part) for part in zip(*parts, strict=True))
+    vocabulary = run.pipeline.datamanager.settings.vocabulary
+    own = vocabulary.names if vocabulary else ()
+    return SeenView(
+        read_image(data.image_filenames[index]),
+        remap(data[index]["labels"], own, run.query.names),
+        points,
+        weights,
+        ray,
+        torch.cat(opacity),
+    )
+
+
+def _others(run: Run, views: list[SeenView]) -> dict[str, list[Int[Tensor, "h w"]]]:
     """Answers by LERF's choice of scales, and of the teacher by itself."""
-    cameras = run.cameras("held-out")
     return {
-        "lerf": [best_scales(run, cameras[i : i + 1]) for i in range(len(cameras))],
+        "lerf": [best_scales(run, view) for view in views],
         "raw": [teacher_answer(run, view.photo) for view in views],
     }
 
 
 @torch.no_grad()
-def best_scales(run: Run, camera) -> Int[Tensor, "h w"]:
+def best_scales(run: Run, view: SeenView) -> Int[Tensor, "h w"]:
     """LERF's answer: each prompt at the scale where it is most relevant anywhere in the view, then the best prompt."""
-    model, view = run.pipeline.model, run.render(camera)
-    scores = []
+    model, features, scores = run.pipeline.model, view.features(run), []
     for scale in range(model.context.scales):
         model.scale = scale
-        scores.append(run.relevancies(view))
+        scores.append(run.query.relevancies(run.similarity(features)))
     model.scale = None
     stacked = torch.stack(scores)  # [s, h, w, k]
     chosen = stacked.flatten(1, 2).amax(1).argmax(0)

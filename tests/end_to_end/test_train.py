@@ -86,7 +86,7 @@ def test_ns_eval_writes_pictures_and_answers_quality(evaluation):
 def test_the_python_interface_measures_what_ns_eval_does(evaluation, run, trained):
     views = list(held_out_views(run))
     assert [view.path.stem for view in views] == ["frame_00003", "frame_00008"]
-    confusion = pooled(views, [view.answer for view in views], len(trained.classes))
+    confusion = pooled([view.truth for view in views], [view.answer for view in views], len(trained.classes))
     assert miou(confusion) == pytest.approx(evaluation["miou"], abs=2e-3)
     assert pixel_accuracy(confusion) == pytest.approx(evaluation["accuracy"], abs=2e-3)
     metrics = [picture_metrics(view) for view in views]
