@@ -18,6 +18,21 @@ _REQUIRED = {  # module: its distribution
     "trimesh": "trimesh",
     "embreex": "embreex",
 }
+_POINTS = {  # what the point branch needs besides
+    "lightning": "lightning",
+    "tensorboard": "tensorboard",
+    "nuscenes": "nuscenes-devkit",
+    "pycocotools": "pycocotools",
+    "plyfile": "plyfile",
+    "viser": "viser",
+}
+_BACKENDS = {  # of sparse convolution, on request: module, distribution, cure
+    "spconv": ("spconv-cu126", "only on request and with CUDA: pip install 'ovs3d[spconv]'"),
+    "MinkowskiEngine": (
+        "MinkowskiEngine",
+        "only on request, needs a compiler: pip install 'ovs3d[minkowski]'",
+    ),
+}
 _PLUGIN = (  # entry points: group and name
     ("nerfstudio.method_configs", "ovs3d"),
     ("nerfstudio.dataparser_configs", "ovs3d-data"),
@@ -63,7 +78,7 @@ class Doctor:
 
 
 def examine() -> Iterator[Finding]:
-    """Packages, the nerfstudio plugin, weights."""
+    """Packages of both branches, the nerfstudio plugin, weights."""
     yield Finding("ok", "python", platform.python_version())
     packages = [_package(module, name, "pip install --upgrade ovs3d") for module, name in _REQUIRED.items()]
     yield from packages
@@ -76,6 +91,10 @@ def examine() -> Iterator[Finding]:
     )
     if nerfstudio.state == "ok":
         yield from (_entry_point(group, name) for group, name in _PLUGIN)
+    for module, name in _POINTS.items():
+        yield _package(module, name, "pip install 'ovs3d[points]'", required=False)
+    for module, (name, cure) in _BACKENDS.items():
+        yield _package(module, name, cure, required=False)
     yield from (_mini(kind) for kind in ("clip", "dino", "sam"))
     if all(package.state == "ok" for package in packages):
         yield from (_published(name) for name in _REAL_WEIGHTS)

@@ -12,10 +12,10 @@ from ovs3d.foundation import weights as weights_module
 
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
-    """An installation with all that is required, and without nerfstudio or fetched weights."""
+    """An installation with all that is required, and without nerfstudio, devkit or fetched weights."""
     monkeypatch.setenv("OVS3D_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(weights_module, "mini_folder", lambda kind: Path("mini") / kind)
-    hide(monkeypatch, "nerfstudio", "tinycudann")
+    hide(monkeypatch, "nerfstudio", "tinycudann", "nuscenes", "spconv")
     return tmp_path
 
 
@@ -44,6 +44,9 @@ def test_with_all_that_is_required_it_ends_well_and_says_how_to_get_the_rest(who
     assert said["mini clip"].startswith("ok ")
     assert said["nerfstudio"] == "missing nerfstudio: pip install 'ovs3d[nerf]'"
     assert "pip install" in said["tinycudann"]
+    assert said["nuscenes-devkit"] == "missing nuscenes-devkit: pip install 'ovs3d[points]'"
+    assert said["lightning"] == f"ok lightning: {importlib.metadata.version('lightning')}"
+    assert "with CUDA" in said["spconv-cu126"]
     assert said["weights ViT-B-16/openai"].startswith("missing ")
     assert "ovs3d weights fetch ViT-B-16/openai" in said["weights ViT-B-16/openai"]
 
