@@ -2,9 +2,10 @@
 
     y[t] = sum over offsets k and pairs (s, t) of k:  x[s] W[k]
 
-On a CPU the pairs of an offset are taken in portions whose gathered rows stay in the cache, so what is left of the
-time is the matrix product. Autograd would keep every gathered row; here nothing but the input is kept, and the
-backward pass gathers again.
+Pairs are taken in portions whose gathered rows stay in a CPU's cache: a portion may be a part of an offset's pairs or
+those of many offsets, so that small clouds do not pay for 27 gathers and 27 sums. What is left of the time is the
+matrix product. Autograd would keep every gathered row; here nothing but the input is kept, and the backward pass
+gathers again.
 """
 
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pointcloud.sparse.kernel_map import KernelMap
-from pointcloud.sparse.products import ROWS, product, product_of_transposed
+from pointcloud.sparse.products import product, product_of_transposed
 
-_CACHED_NUMBERS = 2**19
-"""Gathered and produced numbers of a portion on a CPU: 2 MB in float32."""
+_NUMBERS = {"cpu": 2**19}
+"""Gathered and produced numbers of a portion on a kind of device: 2 MB in float32 for a CPU's cache."""
+_NUMBERS_ELSEWHERE = 2**26
 
 
 def convolve(
@@ -47,17 +49,16 @@ class _Convolve(torch.autograd.Function):
 
 def _forward(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     c_in, c_out = weight.shape[1:]
-    transposed = weight.transpose(1, 2).contiguous()
+    size, kernels = _portion(x, c_in + c_out), weight.unbind()
     y = x.new_zeros(kernel_map.n_target, c_out, dtype=_sum_dtype(x))
-    portion = _portion(x, c_in + c_out)
     if kernel_map.identity is not None:
-        for rows, sums in zip(x.split(portion), y.split(portion), strict=True):
-            sums.copy_(product(rows, transposed[kernel_map.identity]))
-    read = x.new_zeros(portion, c_in)
-    for k, source, target in _portions(kernel_map, portion):
-        n, padded = len(source), _padded(len(source), portion)
-        torch.index_select(x, 0, source, out=read[:n])
-        y.index_add_(0, target, product(read[:padded], transposed[k])[:n].to(y.dtype))
+        y.copy_(product(x, kernels[kernel_map.identity], x.new_empty(y.shape)))
+    read, made = x.new_empty(size, c_in), x.new_empty(size, c_out)
+    for source, target, parts in _portions(kernel_map, size):
+        torch.index_select(x, 0, source, out=read[: len(source)])
+        for k, here in parts:
+            product(read[here], kernels[k], made[here])
+        y.index_add_(0, target, made[: len(source)].to(y.dtype))
     return y.to(x.dtype)
 
 
@@ -66,39 +67,33 @@ def _backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients with respect to features and kernel, as far as they are needed."""
     c_in, c_out = weight.shape[1:]
+    size, kernels = _portion(x, c_in + c_out), weight.transpose(1, 2).unbind()
     grad_x = grad_weight = None
     if needed[0]:
         grad_x = x.new_zeros(x.shape, dtype=_sum_dtype(x))
     if needed[1]:
         grad_weight = weight.new_zeros(weight.shape, dtype=_sum_dtype(x))
-    portion = _portion(x, c_in + c_out)
     if (k := kernel_map.identity) is not None:
-        for first in range(0, len(x), portion):
-            here = slice(first, first + portion)
-            if grad_x is not None:
-                grad_x[here] = product(grad[here], weight[k])
-            if grad_weight is not None:
-                grad_weight[k].add_(product_of_transposed(x[here], grad[here]))
-    read, received = x.new_zeros(portion, c_in), x.new_zeros(portion, c_out)
-    for k, source, target in _portions(kernel_map, portion):
-        n, padded = len(source), _padded(len(source), portion)
+        if grad_x is not None:
+            grad_x.copy_(product(grad, kernels[k], torch.empty_like(x)))
+        if grad_weight is not None:
+            grad_weight[k] = product_of_transposed(x, grad)
+    read, made, received = (x.new_empty(size, channels) for channels in (c_in, c_in, c_out))
+    for source, target, parts in _portions(kernel_map, size):
+        n = len(source)
         torch.index_select(grad, 0, target, out=received[:n])
-        received[n:padded] = 0
         if grad_weight is not None:
             torch.index_select(x, 0, source, out=read[:n])
-            grad_weight[k].add_(product_of_transposed(read[:padded], received[:padded]))
+            for k, here in parts:
+                grad_weight[k].add_(product_of_transposed(read[here], received[here]))
         if grad_x is not None:
-            grad_x.index_add_(0, source, product(received[:padded], weight[k])[:n].to(grad_x.dtype))
+            for k, here in parts:
+                product(received[here], kernels[k], made[here])
+            grad_x.index_add_(0, source, made[:n].to(grad_x.dtype))
     return (
         None if grad_x is None else grad_x.to(x.dtype),
         None if grad_weight is None else grad_weight.to(weight.dtype),
     )
-
-
-def _padded(n: int, portion: int) -> int:
-    """Rows that are multiplied: few enough different numbers of them, or n itself if that wastes too much."""
-    padded = -(-n // ROWS) * ROWS
-    return padded if padded <= min(portion, 1.25 * n) else n
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:
@@ -107,12 +102,18 @@ def _sum_dtype(x: Tensor) -> torch.dtype:
 
 def _portion(x: Tensor, channels: int) -> int:
     """Pairs that are taken at a time."""
-    return max(1, _CACHED_NUMBERS // channels // ROWS) * ROWS if x.device.type == "cpu" else max(len(x), 1)
+    return max(1, _NUMBERS.get(x.device.type, _NUMBERS_ELSEWHERE) // channels)
 
 
-def _portions(kernel_map: KernelMap, size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Offset, source rows and target rows of at most ``size`` pairs at a time."""
-    for k, (start, count) in enumerate(zip(kernel_map.starts, kernel_map.counts, strict=False)):
-        for first in range(start, start + count, size):
-            last = min(first + size, start + count)
-            yield k, kernel_map.source[first:last], kernel_map.target[first:last]
+def _portions(kernel_map: KernelMap, size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, slice]]]]:
+    """Source rows and target rows of at most ``size`` pairs at a time, and which of them are of which offset."""
+    ends, total, k = kernel_map.starts[1:], kernel_map.starts[-1], 0
+    for first in range(0, total, size):
+        last, parts, done = min(first + size, total), [], first
+        while done < last:
+            stop = min(ends[k], last)
+            if done < stop:
+                parts.append((k, slice(done - first, stop - first)))
+            done = stop
+            k += done == ends[k]
+        yield kernel_map.source[first:last], kernel_map.target[first:last], parts

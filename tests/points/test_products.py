@@ -3,22 +3,38 @@
 import pytest
 import torch
 
+from pointcloud.sparse import products
 from pointcloud.sparse.products import ROWS, product, product_of_transposed
 
 
-@pytest.mark.parametrize("m", [0, 1, 100, ROWS, 3 * ROWS])
+@pytest.mark.parametrize("m", [0, 1, 100, 4 * ROWS, 4 * ROWS + 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_products_are_those_of_mm(m, dtype):
+@pytest.mark.parametrize("home", [True, False])
+def test_products_are_those_of_mm(m, dtype, home, monkeypatch):
+    monkeypatch.setattr(products, "mkl_is_at_home", lambda: home)
     generator = torch.Generator().manual_seed(0)
     rows, others, weight = (
-        torch.randn(n, c, generator=generator).to(dtype) for n, c in ((m, 5), (m, 7), (7, 5))
+        torch.randn(n, c, generator=generator).to(dtype) for n, c in ((m, 5), (m, 7), (5, 7))
     )
-    torch.testing.assert_close(product(rows, weight), rows @ weight.T)
+    out = torch.empty(m, 7, dtype=dtype)
+    assert product(rows, weight, out) is out
+    torch.testing.assert_close(out, (rows.double() @ weight.double()).to(dtype))
     expected = (rows.double().T @ others.double()).to(dtype)
-    torch.testing.assert_close(product_of_transposed(rows, others), expected, atol=1e-3, rtol=2e-2)
+    found = product_of_transposed(rows, others).to(dtype)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=2e-2)
 
 
-def test_a_part_of_a_buffer_may_be_multiplied():
-    buffer = torch.randn(5 * ROWS, 6)
-    weight = torch.randn(4, 6)
-    torch.testing.assert_close(product(buffer[ROWS : 2 * ROWS], weight), buffer[ROWS : 2 * ROWS] @ weight.T)
+def test_a_part_of_a_buffer_may_be_multiplied_into_a_part_of_another(monkeypatch):
+    monkeypatch.setattr(products, "mkl_is_at_home", lambda: False)
+    calls = []
+    monkeypatch.setattr(
+        products.functional,
+        "conv2d",
+        lambda x, w, real=torch.nn.functional.conv2d: calls.append(1) or real(x, w),
+    )
+    buffer, weight, made = torch.randn(9 * ROWS, 6), torch.randn(6, 4), torch.zeros(9 * ROWS, 4)
+    here = slice(ROWS, 6 * ROWS + 7)
+    product(buffer[here], weight, made[here])
+    torch.testing.assert_close(made[here], buffer[here] @ weight)
+    assert made[: here.start].abs().sum() + made[here.stop :].abs().sum() == 0
+    assert calls
