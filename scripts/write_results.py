@@ -24,6 +24,7 @@ def results(reports: Path) -> str:
         "presets": _presets,
         "quality": _quality,
         "noisy_truth": _noisy_truth,
+        "sparse": _sparse,
     }
     for name, section in sections.items():
         report = reports / f"{name}.json"
@@ -185,6 +186,39 @@ def _noisy_truth(report: dict) -> str:
         "PSNR",
     )
     return _table(f"{report['task']} (`docs/reports/noisy_truth.json`)", head, rows) + _machine(report)
+
+
+def _sparse(report: dict) -> str:
+    metrics = dict(report["metrics"])
+    (rate,), growth = metrics.pop("machine").values(), metrics.pop("growth")
+    rows = [
+        (
+            name,
+            f"{found.get('forward_and_backward_ms', found.get('step_ms')):.0f} ms",
+            f"{found.get('forward_and_backward_ratio', found.get('ratio')):.2f}",
+            f"{found['ratio to MinkowskiEngine']:.2f}" if "ratio to MinkowskiEngine" in found else "",
+            f"{found['memory_ratio']:.2f}",
+            f"{found['share of torch.mm']:.2f}" if "share of torch.mm" in found else "",
+        )
+        for name, found in metrics.items()
+    ]
+    voxels = [f"{found['voxels']} in *{name}*" for name, found in metrics.items() if "voxels" in found]
+    grown = "; ".join(f"{value:.1f} {name.replace(', ', ': ', 1)}" for name, value in growth.items())
+    head = (
+        "forward and backward",
+        "ours",
+        "time to autograd's (target 0.60)",
+        "to MinkowskiEngine's (aim 0.50)",
+        "memory to autograd's (target 0.30)",
+        "share of torch.mm",
+    )
+    about = (
+        f"\n{report['protocol'].capitalize()}. Voxels: {', '.join(voxels)}. *autograd* does the same operations and "
+        f"leaves the backward pass to PyTorch; torch.mm does {rate:.0f} GFLOP/s. Kernel map, forward and backward of "
+        f"growing indoor clouds: {grown}.\n"
+    )
+    title = f"{report['task']} (`docs/reports/sparse.json`)"
+    return _table(title, head, rows) + about + _machine(report)
 
 
 def _machine(report: dict) -> str:
