@@ -14,8 +14,8 @@ from ovs3d.errors import command_line
 from ovs3d.foundation.features_command import Features
 from ovs3d.foundation.weights_command import Check, Fetch, List
 from ovs3d.worlds.command import Tabletop
-from ovs3d.worlds.room_command import Room
-from ovs3d.worlds.street_command import Street
+from ovs3d.worlds.rooms.command import Room
+from ovs3d.worlds.streets.command import Street
 
 _DESCRIPTION = (
     "Open-vocabulary 3D segmentation: worlds, features and weights. `ns-train ovs3d` trains on them."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
-Input = Literal["one", "intensity", "intensity255", "rgb", "height", "offset"]
+Input = Literal["one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"]
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,10 @@ class Net:
 
     name: NetName = "minkunet-small"
     """Architecture; minkunet-small is made for two cores, the others are the published ones."""
-    inputs: tuple[Input, ...] = ("one", "intensity", "height")
-    """What each point brings: the number 1, the intensity in 0..1 or in 0..255 (SLidR), the colour in -1..1, the height
-    in the scan's frame in units of 10 m, the place within its voxel in -0.5..0.5."""
+    inputs: tuple[Input, ...] = ("one", "log_intensity", "height")
+    """What each point brings: the number 1, the intensity in 0..1, in 0..255 (SLidR) or as log(0.01 + intensity), by
+    which grazing returns of asphalt and grass differ, the colour in -1..1, the height in metres in the scan's frame,
+    the place within its voxel in -0.5..0.5."""
     voxel_size_m: float = 0.1
     """Edge of a voxel."""
     voxels: Literal["cartesian", "cylindrical"] = "cartesian"

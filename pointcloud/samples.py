@@ -90,7 +90,7 @@ def _input(scan: Scan, places: Float[np.ndarray, "n 3"], name: Input) -> Float[n
     if name == "one":
         return np.ones((len(scan.xyz), 1), np.float32)
     if name == "height":
-        return scan.xyz[:, 2:] / np.float32(10)
+        return scan.xyz[:, 2:]
     values = scan.rgb if name == "rgb" else scan.intensity
     if values is None:
         lacking = "colours" if name == "rgb" else "intensities"
@@ -99,7 +99,10 @@ def _input(scan: Scan, places: Float[np.ndarray, "n 3"], name: Input) -> Float[n
         )
     if name == "rgb":
         return values.astype(np.float32) / np.float32(127.5) - 1
-    return values[:, None].astype(np.float32) * np.float32(255 if name == "intensity255" else 1)
+    values = values[:, None].astype(np.float32)
+    if name == "log_intensity":
+        return np.log(values + np.float32(0.01))
+    return values * np.float32(255 if name == "intensity255" else 1)
 
 
 def augmented(

@@ -31,8 +31,8 @@ LIGHT = (
     "ovs3d.foundation.features_command",
     "ovs3d.foundation.weights_command",
     "ovs3d.worlds.command",
-    "ovs3d.worlds.room_command",
-    "ovs3d.worlds.street_command",
+    "ovs3d.worlds.rooms.command",
+    "ovs3d.worlds.streets.command",
     "pointcloud.cli",
     "pointcloud.index_command",
 )

@@ -1,5 +1,7 @@
 """Scans as networks take them, and the order in which they come."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -25,13 +27,16 @@ def scan_of(n=50, **columns) -> Scan:
 def test_inputs_are_what_their_names_say():
     rgb = np.array([[0, 255, 51]], np.uint8).repeat(50, 0)
     scan = scan_of(intensity=np.full(50, 0.5, np.float32), rgb=rgb)
-    net = Net(inputs=("one", "intensity", "intensity255", "rgb", "height", "offset"), voxel_size_m=0.2)
+    net = Net(
+        inputs=("one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"),
+        voxel_size_m=0.2,
+    )
     batch = sample(scan, net)
-    expected = torch.tensor([1, 0.5, 127.5, -1, 1, -0.6])
-    torch.testing.assert_close(batch.points.features[:, :6], expected.expand(50, 6))
-    torch.testing.assert_close(batch.points.features[:, 6], torch.from_numpy(scan.xyz[:, 2] / 10))
+    expected = torch.tensor([1, 0.5, 127.5, math.log(0.51), -1, 1, -0.6])
+    torch.testing.assert_close(batch.points.features[:, :7], expected.expand(50, 7))
+    torch.testing.assert_close(batch.points.features[:, 7], torch.from_numpy(scan.xyz[:, 2]))
     torch.testing.assert_close(batch.points.places, torch.from_numpy(scan.xyz) * 5)
-    centres = batch.points.places - batch.points.features[:, 7:]
+    centres = batch.points.places - batch.points.features[:, 8:]
     torch.testing.assert_close(centres, batch.points.places.floor() + 0.5)
     assert (batch.labels == 255).all()
     with pytest.raises(InputError, match="no colours"):

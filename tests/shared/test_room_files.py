@@ -12,11 +12,11 @@ from PIL import Image
 
 from ovs3d.errors import InputError
 from ovs3d.geometry import pixel_from_camera, transform
-from ovs3d.worlds.room import make_room
-from ovs3d.worlds.room_command import Room, split
-from ovs3d.worlds.room_mesh import scan
-from ovs3d.worlds.room_views import Sizes, walk
-from ovs3d.worlds.write_scannet import (
+from ovs3d.worlds.rooms.command import Room, split
+from ovs3d.worlds.rooms.mesh import scan
+from ovs3d.worlds.rooms.room import make_room
+from ovs3d.worlds.rooms.views import Sizes, walk
+from ovs3d.worlds.rooms.write_scannet import (
     RoomSettings,
     write_exported,
     write_frames_25k,

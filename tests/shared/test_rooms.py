@@ -8,13 +8,13 @@ import pytest
 from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, camera_from_pixel, look_at, pixel_centres, transform
 from ovs3d.worlds.render import Scene, render
-from ovs3d.worlds.room import make_room
-from ovs3d.worlds.room_kinds import KINDS
-from ovs3d.worlds.room_labels import BENCHMARK, CATEGORIES, NYU40, label_table
-from ovs3d.worlds.room_mesh import scan, subdivided
-from ovs3d.worlds.room_plan import Item, Plan, furnish
-from ovs3d.worlds.room_things import thing
-from ovs3d.worlds.room_views import Sizes, color_camera, sensed_depth, walk
+from ovs3d.worlds.rooms.kinds import KINDS
+from ovs3d.worlds.rooms.labels import BENCHMARK, CATEGORIES, NYU40, label_table
+from ovs3d.worlds.rooms.mesh import scan, subdivided
+from ovs3d.worlds.rooms.plan import Item, Plan, furnish
+from ovs3d.worlds.rooms.room import make_room
+from ovs3d.worlds.rooms.things import thing
+from ovs3d.worlds.rooms.views import Sizes, color_camera, sensed_depth, walk
 from ovs3d.worlds.solids import block
 
 SHELL = ("floor", "ceiling", "wall")

@@ -8,37 +8,37 @@ import pytest
 
 from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, camera_from_pixel, look_at, pixel_centres, transform
-from ovs3d.worlds import street_figures, street_scenery, street_vehicles
 from ovs3d.worlds.render import Scene, render
-from ovs3d.worlds.street import make_street, photo
-from ovs3d.worlds.street_ground import Road
-from ovs3d.worlds.street_kinds import CLASS_OF_KIND, CLASSES, KIND_ID, KINDS, NUSCENES_CATEGORIES
-from ovs3d.worlds.street_layout import Row
-from ovs3d.worlds.street_model import assemble
-from ovs3d.worlds.street_rig import nuscenes_rig
+from ovs3d.worlds.streets import figures, scenery, vehicles
+from ovs3d.worlds.streets.ground import Road
+from ovs3d.worlds.streets.kinds import CLASS_OF_KIND, CLASSES, KIND_ID, KINDS, NUSCENES_CATEGORIES
+from ovs3d.worlds.streets.layout import Row
+from ovs3d.worlds.streets.model import assemble
+from ovs3d.worlds.streets.rig import nuscenes_rig
+from ovs3d.worlds.streets.street import make_street, photo
 
 BUILDERS = {
-    "car": street_vehicles.car,
-    "bus": street_vehicles.bus,
-    "truck": street_vehicles.truck,
-    "trailer": street_vehicles.trailer,
-    "construction vehicle": street_vehicles.construction_vehicle,
-    "bicycle": street_vehicles.bicycle,
-    "motorcycle": street_vehicles.motorcycle,
-    "bicyclist": street_figures.bicyclist,
-    "motorcyclist": street_figures.motorcyclist,
-    "adult": street_figures.adult,
-    "child": street_figures.child,
-    "worker": street_figures.worker,
-    "cone": street_figures.cone,
-    "barrier": street_figures.barrier,
-    "bin": street_figures.bin_,
-    "rubble": street_figures.rubble,
-    "bench": street_figures.bench,
-    "foliage": street_scenery.hedge,
-    "fence": street_scenery.fence,
-    "pole": street_scenery.street_lamp,
-    "building": street_scenery.house,
+    "car": vehicles.car,
+    "bus": vehicles.bus,
+    "truck": vehicles.truck,
+    "trailer": vehicles.trailer,
+    "construction vehicle": vehicles.construction_vehicle,
+    "bicycle": vehicles.bicycle,
+    "motorcycle": vehicles.motorcycle,
+    "bicyclist": figures.bicyclist,
+    "motorcyclist": figures.motorcyclist,
+    "adult": figures.adult,
+    "child": figures.child,
+    "worker": figures.worker,
+    "cone": figures.cone,
+    "barrier": figures.barrier,
+    "bin": figures.bin_,
+    "rubble": figures.rubble,
+    "bench": figures.bench,
+    "foliage": scenery.hedge,
+    "fence": scenery.fence,
+    "pole": scenery.street_lamp,
+    "building": scenery.house,
 }
 SIZES_M = {  # length, width and height: lowest, highest
     "car": ((3.7, 5.4), (1.6, 2.1), (1.3, 2.2)),
@@ -213,7 +213,7 @@ def test_a_row_is_filled_with_gaps_and_without_what_is_kept_out(seed):
     row = Row(
         road, np.random.default_rng(seed), -4.0, 0.0, 0.0, sway_m=0.1, keep_out=[(40.0, 52.0), (10.0, 14.0)]
     )
-    things = row.fill({street_vehicles.car: 0.6, street_vehicles.bus: 0.4}, (2.0, 5.0))
+    things = row.fill({vehicles.car: 0.6, vehicles.bus: 0.4}, (2.0, 5.0))
     spans = [thing.s_m + thing.model.bounds[1][0] * np.array([-1, 1]) for thing in things]
     assert len(spans) > 6
     assert min(after[0] - before[1] for before, after in pairwise(spans)) > 1.9

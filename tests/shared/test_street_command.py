@@ -5,11 +5,11 @@ import json
 import pytest
 
 from ovs3d.errors import InputError
-from ovs3d.worlds.street import make_street
-from ovs3d.worlds.street_command import Street
-from ovs3d.worlds.street_rig import nuscenes_rig
-from ovs3d.worlds.street_tables import write_tables
-from ovs3d.worlds.write_nuscenes import Drive, write_scene
+from ovs3d.worlds.streets.command import Street
+from ovs3d.worlds.streets.rig import nuscenes_rig
+from ovs3d.worlds.streets.street import make_street
+from ovs3d.worlds.streets.tables import write_tables
+from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
 
 VERSION = "v1.0-mini"
 

@@ -10,11 +10,11 @@ from PIL import Image
 from ovs3d.geometry import transform
 from ovs3d.worlds.lidar import sweep
 from ovs3d.worlds.render import render
-from ovs3d.worlds.street import make_street, photo
-from ovs3d.worlds.street_kinds import CATEGORY_OF_KIND, CLASS_OF_KIND, KIND_ID, KINDS
-from ovs3d.worlds.street_rig import SURFACES, nuscenes_rig
-from ovs3d.worlds.street_tables import quaternion, write_tables
-from ovs3d.worlds.write_nuscenes import Drive, write_scene
+from ovs3d.worlds.streets.kinds import CATEGORY_OF_KIND, CLASS_OF_KIND, KIND_ID, KINDS
+from ovs3d.worlds.streets.rig import SURFACES, nuscenes_rig
+from ovs3d.worlds.streets.street import make_street, photo
+from ovs3d.worlds.streets.tables import quaternion, write_tables
+from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
 
 VERSION, SWEEPS = "v1.0-mini", 3
 FRAMES = {"scene-0061": 2, "scene-0103": 1, "scene-0916": 1}

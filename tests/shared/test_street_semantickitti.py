@@ -6,10 +6,10 @@ from PIL import Image
 
 from ovs3d.geometry import pixel_from_camera, transform
 from ovs3d.worlds.render import render
-from ovs3d.worlds.street import make_street, photo
-from ovs3d.worlds.street_kinds import KINDS, KITTI_OF_KIND
-from ovs3d.worlds.street_rig import kitti_rig
-from ovs3d.worlds.write_semantickitti import write_sequence
+from ovs3d.worlds.streets.kinds import KINDS, KITTI_OF_KIND
+from ovs3d.worlds.streets.rig import kitti_rig
+from ovs3d.worlds.streets.street import make_street, photo
+from ovs3d.worlds.streets.write_semantickitti import write_sequence
 
 FRAMES = 3
 RAW_IDS = {

@@ -8,9 +8,9 @@ import pytest
 from ovs3d.geometry import Camera, look_at, pixel_from_camera, transform
 from ovs3d.worlds.lidar import Lidar, Surfaces, sweep
 from ovs3d.worlds.render import Scene, render
-from ovs3d.worlds.street import Moment, make_street, photo
-from ovs3d.worlds.street_kinds import KIND_ID, KINDS
-from ovs3d.worlds.street_rig import SURFACES, kitti_rig, nuscenes_rig
+from ovs3d.worlds.streets.kinds import KIND_ID, KINDS
+from ovs3d.worlds.streets.rig import SURFACES, kitti_rig, nuscenes_rig
+from ovs3d.worlds.streets.street import Moment, make_street, photo
 
 QUIET = Surfaces(
     SURFACES.reflectivity, np.zeros(len(KINDS)), stray=KIND_ID["noise"], own=KIND_ID["ego vehicle"]

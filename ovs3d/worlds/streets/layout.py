@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ovs3d.worlds import street_figures as figures
-from ovs3d.worlds import street_scenery as scenery
-from ovs3d.worlds import street_vehicles as vehicles
 from ovs3d.worlds.solids import Point
-from ovs3d.worlds.street_ground import EDGE_M, Road
-from ovs3d.worlds.street_kinds import KINDS
-from ovs3d.worlds.street_model import Model, Piece, assemble
+from ovs3d.worlds.streets import figures, scenery, vehicles
+from ovs3d.worlds.streets.ground import EDGE_M, Road
+from ovs3d.worlds.streets.kinds import KINDS
+from ovs3d.worlds.streets.model import Model, Piece, assemble
 
 Builder = Callable[[np.random.Generator], list[Piece]]
 

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from ovs3d.worlds.lidar import Returns, sweep
-from ovs3d.worlds.street import Moment, StreetWorld, photo
-from ovs3d.worlds.street_kinds import KITTI_OF_KIND
-from ovs3d.worlds.street_rig import SURFACES, Rig, kitti_camera_from_lidar, kitti_projections
+from ovs3d.worlds.streets.kinds import KITTI_OF_KIND
+from ovs3d.worlds.streets.rig import SURFACES, Rig, kitti_camera_from_lidar, kitti_projections
+from ovs3d.worlds.streets.street import Moment, StreetWorld, photo
 
 _THINGS = (10, 11, 13, 15, 18, 20, 30, 31, 32)
 """Raw ids (standing) of what SemanticKITTI tells apart one by one."""

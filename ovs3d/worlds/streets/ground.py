@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ovs3d.worlds.street_model import Piece
-from ovs3d.worlds.street_paint import Paint
+from ovs3d.worlds.streets.model import Piece
+from ovs3d.worlds.streets.paint import Paint
 
 LANE_M = 3.5
 EDGE_M = 44.0

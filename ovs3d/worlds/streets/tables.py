@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ovs3d.worlds.street_kinds import NUSCENES_CATEGORIES
+from ovs3d.worlds.streets.kinds import NUSCENES_CATEGORIES
 
 TABLES = (
     "attribute",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ovs3d.worlds.room_things import Build, Thing, bounds, placed
+from ovs3d.worlds.rooms.things import Build, Thing, bounds, placed
 
 _TRIES, _GAP_M = 60, 0.03
 

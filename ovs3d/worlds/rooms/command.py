@@ -11,7 +11,7 @@ from ovs3d.errors import InputError
 from ovs3d.worlds.command import clear_for_world
 
 if TYPE_CHECKING:
-    from ovs3d.worlds.write_scannet import RoomSettings
+    from ovs3d.worlds.rooms.write_scannet import RoomSettings
 
 _MOST_SCENES = 6000
 
@@ -43,8 +43,8 @@ class Room:
 
     def run(self) -> None:
         """Make, scan and write the rooms."""
-        from ovs3d.worlds.room_views import Sizes
-        from ovs3d.worlds.write_scannet import RoomSettings, write_root
+        from ovs3d.worlds.rooms.views import Sizes
+        from ovs3d.worlds.rooms.write_scannet import RoomSettings, write_root
 
         self._check()
         clear_for_world(self.out, self.overwrite)
@@ -85,7 +85,7 @@ def _written(root: Path, names: Sequence[str], first_seed: int, settings: "RoomS
 
     from tqdm import tqdm
 
-    from ovs3d.worlds.write_scannet import write_room
+    from ovs3d.worlds.rooms.write_scannet import write_room
 
     work = partial(write_room, root, settings=settings)
     seeds, workers = range(first_seed, first_seed + len(names)), min(os.cpu_count() or 1, len(names))

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ovs3d.worlds.room_furniture import CLOTHS, DARK, METAL, WHITE, WOODS, Rng, any_of, doors
-from ovs3d.worlds.room_paint import checks, fabric, plain, spots, stone, stripes, view_outside, wood
-from ovs3d.worlds.room_things import Thing, placed, sheet, thing
+from ovs3d.worlds.rooms.furniture import CLOTHS, DARK, METAL, WHITE, WOODS, Rng, any_of, doors
+from ovs3d.worlds.rooms.paint import checks, fabric, plain, spots, stone, stripes, view_outside, wood
+from ovs3d.worlds.rooms.things import Thing, placed, sheet, thing
 from ovs3d.worlds.solids import block, lathe, rod, sphere, tube
 
 _CERAMIC, _STEEL = (0.97, 0.97, 0.98), (0.70, 0.72, 0.74)

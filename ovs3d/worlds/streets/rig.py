@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ovs3d.geometry import Camera
 from ovs3d.worlds.lidar import Lidar, Surfaces
-from ovs3d.worlds.street_kinds import KIND_ID, KINDS
+from ovs3d.worlds.streets.kinds import KIND_ID, KINDS
 
 SURFACES = Surfaces(
     np.array([kind.reflectivity for kind in KINDS]),

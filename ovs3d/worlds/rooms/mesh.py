@@ -8,8 +8,8 @@ from jaxtyping import Float, Int32, Integer, UInt8
 
 from ovs3d.geometry import pixel_from_camera, transform
 from ovs3d.worlds.render import Scene
-from ovs3d.worlds.room import RoomWorld
-from ovs3d.worlds.room_views import REACH_M, Shot
+from ovs3d.worlds.rooms.room import RoomWorld
+from ovs3d.worlds.rooms.views import REACH_M, Shot
 
 _HIDDEN_M = 0.005
 _SAME_M = 1e-3

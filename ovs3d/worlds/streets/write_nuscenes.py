@@ -13,11 +13,11 @@ from jaxtyping import Float
 from PIL import Image
 
 from ovs3d.worlds.lidar import Returns, sweep
-from ovs3d.worlds.street import Moment, StreetWorld, photo
-from ovs3d.worlds.street_kinds import CATEGORY_OF_KIND
-from ovs3d.worlds.street_layout import Thing
-from ovs3d.worlds.street_rig import SURFACES, Rig
-from ovs3d.worlds.street_tables import TABLES, Row, chain, pose_fields, token
+from ovs3d.worlds.streets.kinds import CATEGORY_OF_KIND
+from ovs3d.worlds.streets.layout import Thing
+from ovs3d.worlds.streets.rig import SURFACES, Rig
+from ovs3d.worlds.streets.street import Moment, StreetWorld, photo
+from ovs3d.worlds.streets.tables import TABLES, Row, chain, pose_fields, token
 
 KEY_S = 0.5
 """Time from one key frame to the next."""

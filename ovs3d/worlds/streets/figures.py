@@ -3,9 +3,9 @@
 import numpy as np
 
 from ovs3d.worlds.solids import Point, block, lathe, prism
-from ovs3d.worlds.street_model import Piece, ball, piece, stick
-from ovs3d.worlds.street_paint import RGB, Paint
-from ovs3d.worlds.street_vehicles import bicycle, choose, motorcycle
+from ovs3d.worlds.streets.model import Piece, ball, piece, stick
+from ovs3d.worlds.streets.paint import RGB, Paint
+from ovs3d.worlds.streets.vehicles import bicycle, choose, motorcycle
 
 Pieces = list[Piece]
 

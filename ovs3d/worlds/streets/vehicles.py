@@ -3,8 +3,8 @@
 import numpy as np
 
 from ovs3d.worlds.solids import block, prism
-from ovs3d.worlds.street_model import Piece, ball, bar, piece, stick, tyre, wheel
-from ovs3d.worlds.street_paint import RGB, Paint
+from ovs3d.worlds.streets.model import Piece, ball, bar, piece, stick, tyre, wheel
+from ovs3d.worlds.streets.paint import RGB, Paint
 
 Pieces = list[Piece]
 

@@ -4,9 +4,9 @@ import numpy as np
 import trimesh
 
 from ovs3d.worlds.solids import Point, block, lathe, prism
-from ovs3d.worlds.street_model import Piece, ball, piece, stick
-from ovs3d.worlds.street_paint import RGB, Paint
-from ovs3d.worlds.street_vehicles import choose
+from ovs3d.worlds.streets.model import Piece, ball, piece, stick
+from ovs3d.worlds.streets.paint import RGB, Paint
+from ovs3d.worlds.streets.vehicles import choose
 
 Pieces = list[Piece]
 

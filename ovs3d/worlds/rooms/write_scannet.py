@@ -20,10 +20,10 @@ from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
 from ovs3d.outputs.palette import label_colors
-from ovs3d.worlds.room import RoomWorld, make_room
-from ovs3d.worlds.room_labels import label_table
-from ovs3d.worlds.room_mesh import Mesh, scan
-from ovs3d.worlds.room_views import Shot, Sizes, walk
+from ovs3d.worlds.rooms.labels import label_table
+from ovs3d.worlds.rooms.mesh import Mesh, scan
+from ovs3d.worlds.rooms.room import RoomWorld, make_room
+from ovs3d.worlds.rooms.views import Shot, Sizes, walk
 
 Layout = Literal["25k", "sens", "exported"]
 

@@ -13,11 +13,11 @@ from jaxtyping import Float, UInt8
 
 from ovs3d.errors import InputError
 from ovs3d.worlds.render import Material, Scene, stand
-from ovs3d.worlds.room_furniture import CLOTHS, WOODS, any_of
-from ovs3d.worlds.room_kinds import KINDS, Kind
-from ovs3d.worlds.room_paint import checks, grained, plain, stripes, tiles, wood
-from ovs3d.worlds.room_plan import Plan, furnish
-from ovs3d.worlds.room_things import Thing, thing
+from ovs3d.worlds.rooms.furniture import CLOTHS, WOODS, any_of
+from ovs3d.worlds.rooms.kinds import KINDS, Kind
+from ovs3d.worlds.rooms.paint import checks, grained, plain, stripes, tiles, wood
+from ovs3d.worlds.rooms.plan import Plan, furnish
+from ovs3d.worlds.rooms.things import Thing, thing
 
 _LAYOUTS = 200
 _PANEL_M = 0.5
@@ -36,7 +36,7 @@ class RoomWorld:
 
     seed: int
     kind: str
-    """What sort of room: a key of ``room_kinds.KINDS``."""
+    """What sort of room: a key of ``kinds.KINDS``."""
     plan: Plan
     world_from_room: Float[np.ndarray, "4 4"]
     """From the frame of ``plan``."""

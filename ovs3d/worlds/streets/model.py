@@ -11,8 +11,8 @@ from trimesh.creation import cylinder, icosphere, torus
 
 from ovs3d.worlds.shapes import smooth_normals
 from ovs3d.worlds.solids import Point
-from ovs3d.worlds.street_kinds import KIND_ID
-from ovs3d.worlds.street_paint import Paint
+from ovs3d.worlds.streets.kinds import KIND_ID
+from ovs3d.worlds.streets.paint import Paint
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Piece:
     """Triangles of one kind and one paint."""
 
     kind: str
-    """A name of ``street_kinds.KINDS``."""
+    """A name of ``kinds.KINDS``."""
     paint: Paint
     triangles: Float[np.ndarray, "f 3 3"]
 

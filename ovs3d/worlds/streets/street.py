@@ -1,7 +1,7 @@
 """Street worlds: a stretch of road with the 16 classes of nuScenes, traffic that moves, and exact truth.
 
 The world's z points up, the carriageway is z = 0, and the ego vehicle drives along x, then along the road's arc.
-Labels are positions in ``street_kinds.KINDS``, which are finer than any data set's classes.
+Labels are positions in ``kinds.KINDS``, which are finer than any data set's classes.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from jaxtyping import Float, Int32, UInt8
 from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, transform
 from ovs3d.worlds.render import Scene, Sky, render, stand
-from ovs3d.worlds.street_ground import Road, ground
-from ovs3d.worlds.street_layers import layered
-from ovs3d.worlds.street_layout import Thing, lay_out
-from ovs3d.worlds.street_model import Model, assemble
-from ovs3d.worlds.street_paint import cloudiness
+from ovs3d.worlds.streets.ground import Road, ground
+from ovs3d.worlds.streets.layers import layered
+from ovs3d.worlds.streets.layout import Thing, lay_out
+from ovs3d.worlds.streets.model import Model, assemble
+from ovs3d.worlds.streets.paint import cloudiness
 
 _EGO_S_M, _AHEAD_M = 30.0, 60.0
 _ZENITH, _HORIZON, _CLOUD = (0.30, 0.50, 0.80), (0.80, 0.86, 0.92), (0.97, 0.97, 0.97)

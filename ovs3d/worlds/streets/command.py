@@ -49,7 +49,7 @@ class Street:
         (self.out / "ovs3d.yaml").write_text("weights: mini\n")
         jobs = [(self, name, self.seed * 1000 + index) for index, name in enumerate(names)]
         if self.format == "nuscenes":
-            from ovs3d.worlds.street_tables import write_tables
+            from ovs3d.worlds.streets.tables import write_tables
 
             write_tables(self.out, self.version, _in_parallel(_write_scene, jobs))
         else:
@@ -88,9 +88,9 @@ class Street:
 
 
 def _write_scene(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]]:
-    from ovs3d.worlds.street import make_street
-    from ovs3d.worlds.street_rig import nuscenes_rig
-    from ovs3d.worlds.write_nuscenes import KEY_S, Drive, write_scene
+    from ovs3d.worlds.streets.rig import nuscenes_rig
+    from ovs3d.worlds.streets.street import make_street
+    from ovs3d.worlds.streets.write_nuscenes import KEY_S, Drive, write_scene
 
     street, name, seed = job
     world = make_street(seed, seconds=street.frames * KEY_S)
@@ -99,9 +99,9 @@ def _write_scene(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]
 
 
 def _write_sequence(job: tuple[Street, str, int]) -> None:
-    from ovs3d.worlds.street import make_street
-    from ovs3d.worlds.street_rig import kitti_rig
-    from ovs3d.worlds.write_semantickitti import write_sequence
+    from ovs3d.worlds.streets.rig import kitti_rig
+    from ovs3d.worlds.streets.street import make_street
+    from ovs3d.worlds.streets.write_semantickitti import write_sequence
 
     street, name, seed = job
     rig = kitti_rig(street.width)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ovs3d.worlds.room_paint import fabric, painting, plain, stripes, wood
-from ovs3d.worlds.room_things import Thing, placed, thing
+from ovs3d.worlds.rooms.paint import fabric, painting, plain, stripes, wood
+from ovs3d.worlds.rooms.things import Thing, placed, thing
 from ovs3d.worlds.solids import block, lathe, rod, sphere
 
 WOODS = ((0.62, 0.42, 0.24), (0.45, 0.28, 0.15), (0.80, 0.62, 0.42), (0.33, 0.20, 0.13))

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from ovs3d.geometry import Camera, camera_from_pixel, look_at, pixel_centres, transform
 from ovs3d.worlds.render import Render, Scene, render
-from ovs3d.worlds.room import RoomWorld
+from ovs3d.worlds.rooms.room import RoomWorld
 
 REACH_M = 6.0
 """What is farther than this has no depth."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ovs3d.geometry import transform
 from ovs3d.worlds.render import Material
-from ovs3d.worlds.room_labels import CATEGORIES
+from ovs3d.worlds.rooms.labels import CATEGORIES
 from ovs3d.worlds.shapes import smooth_normals
 
 
@@ -30,7 +30,7 @@ class Thing:
     """One object, or one wall: an instance with a class."""
 
     category: str
-    """A key of ``room_labels.CATEGORIES``."""
+    """A key of ``labels.CATEGORIES``."""
     pieces: tuple[Piece, ...]
     pose: Float[np.ndarray, "4 4"]
     """Target from thing, without scale; the target is whatever frame the thing has been moved to."""

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from ovs3d.worlds import room_fixtures as fixtures
-from ovs3d.worlds import room_furniture as furniture
-from ovs3d.worlds.room_plan import Item
+from ovs3d.worlds.rooms import fixtures, furniture
+from ovs3d.worlds.rooms.plan import Item
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Rooms: what stands in them, as RGB-D data sets record them."""

@@ -1,0 +1,1 @@
+"""Streets: what stands and moves in them, as driving data sets record them."""
