@@ -104,7 +104,7 @@ def finetune(command: Finetune) -> Path | None:
     about = About(command.net, heads, classes, command.weights if text is not None else "", settings)
     last = begin(command.out, settings)
     training = Supervised(model, command.fit, samples, held_out, text)
-    loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 10))
+    loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 5))
     loop.fit(training, ckpt_path=last, weights_only=True)
     if not loop.is_global_zero:
         return None

@@ -23,20 +23,19 @@ def lovasz_softmax(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) ->
     """
     labelled = labels != IGNORE
     probabilities, labels = logits[labelled].softmax(dim=1), labels[labelled]
-    losses = [
-        lovasz_extension((truth.to(logits.dtype) - probabilities[:, k]).abs(), truth)
-        for k in labels.unique().tolist()
-        for truth in [labels == k]
-    ]
-    return torch.stack(losses).mean() if losses else logits.sum() * 0
+    present = labels.unique()
+    if len(present) == 0:
+        return logits.sum() * 0
+    truth = labels == present[:, None]
+    errors = (truth.to(logits.dtype) - probabilities[:, present].T).abs()
+    return lovasz_extension(errors, truth).mean()
 
 
-def lovasz_extension(errors: Float[Tensor, " n"], truth: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
+def lovasz_extension(errors: Float[Tensor, "k n"], truth: Bool[Tensor, "k n"]) -> Float[Tensor, " k"]:
     """Sorted errors times the growth of the Jaccard loss when they become mistakes one by one (eq. 8, 9)."""
-    errors, order = errors.sort(descending=True)
-    hits = truth[order].to(errors.dtype)
-    intersection = hits.sum() - hits.cumsum(0)
-    union = hits.sum() + (1 - hits).cumsum(0)
-    jaccard = 1 - intersection / union
-    growth = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-    return errors @ growth
+    errors, order = errors.sort(dim=1, descending=True)
+    hits = truth.gather(1, order).to(errors.dtype)
+    total = hits.sum(dim=1, keepdim=True)
+    jaccard = 1 - (total - hits.cumsum(dim=1)) / (total + (1 - hits).cumsum(dim=1))
+    growth = jaccard.diff(dim=1, prepend=torch.zeros_like(total))
+    return (errors * growth).sum(dim=1)
