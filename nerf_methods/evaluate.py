@@ -39,8 +39,7 @@ class HeldOutView:
 
 def held_out_views(run: Run) -> Iterator[HeldOutView]:
     """Render the held-out views one by one."""
-    settings, dataset = run.pipeline.datamanager.settings, run.pipeline.datamanager.eval_dataset
-    own = settings.vocabulary.names if settings.vocabulary else ()
+    dataset = run.pipeline.datamanager.eval_dataset
     depth_files = dataset.metadata.get("depth_filenames") or [None] * len(dataset)
     for index, depth_file in enumerate(depth_files):
         view, data = run.render(dataset.cameras[index : index + 1]), dataset[index]
@@ -52,10 +51,16 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
             rgb=view.rgb,
             depth=view.depth,
             true_depth=read_depth(depth_file) * unit if depth_file else None,
-            truth=remap(data["labels"], own, run.query.names),
+            truth=asked_truth(run, data["labels"]),
             answer=run.labels(view),
             relevancies=run.relevancies(view),
         )
+
+
+def asked_truth(run: Run, labels: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "h w"]:
+    """The scene's class ids as positions in the prompts that are asked; 255 where there is no truth."""
+    vocabulary = run.pipeline.datamanager.settings.vocabulary
+    return remap(labels, vocabulary.names if vocabulary else (), run.query.names)
 
 
 def photo_tiles(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Tiles:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -27,7 +27,7 @@ from nerf_methods.losses import LossConfig
 from nerf_methods.quality import picture_quality
 from nerf_methods.query import Query, ask, default_negatives
 from nerf_methods.rendering import composite, heaviest, visible
-from nerf_methods.sampling import ProposalSampler
+from nerf_methods.sampling import ProposalSampler, Sampled
 from nerf_methods.space import SceneSpace
 from nerf_methods.viewer import QueryPanel
 from nerf_methods.volumes import Volume, make_volume
@@ -187,9 +187,8 @@ class Ovs3dModel(Model):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         sampled = self.sampler(ray_bundle)
         weights, samples = sampled.weights[..., 0], sampled.samples
-        seen = visible(weights.detach(), self.config.visible_weight)
+        seen, x = self.seen(sampled)
         ray, shown, rays = seen.nonzero()[:, 0], weights[seen], len(weights)
-        x = self.space(samples.frustums.get_positions()[seen])
         accumulation = weights.sum(1, keepdim=True)
         color = self.appearance(x, samples.frustums.directions[seen])
         outputs = {
@@ -202,6 +201,11 @@ class Ovs3dModel(Model):
             return outputs | {"sampled": sampled, "directions_norm": ray_bundle.metadata["directions_norm"]}
         code = composite(self.feature(x), shown, ray, rays)
         return outputs | {"features": torch.cat([code, accumulation], dim=1)}
+
+    def seen(self, sampled: Sampled) -> tuple[Bool[Tensor, "r s"], Float[Tensor, "n 3"]]:
+        """Which samples get a colour and a feature, and where they are in the cube of the field."""
+        seen = visible(sampled.weights[..., 0].detach(), self.config.visible_weight)
+        return seen, self.space(sampled.samples.frustums.get_positions()[seen])
 
     def similarity(self, features: Float[Tensor, "*n c"]) -> Float[Tensor, "*n t"]:
         """Cosine of rendered features with the texts of the question, at the chosen scale."""

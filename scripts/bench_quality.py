@@ -19,13 +19,13 @@ from torch import Tensor
 from two_phases import TwoPhases
 
 from nerf_methods.evaluate import (
+    asked_truth,
     held_out_views,
     picture_metrics,
     pooled,
     teacher_answer,
 )
-from nerf_methods.labels import remap
-from nerf_methods.rendering import composite, visible
+from nerf_methods.rendering import composite
 from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
@@ -222,7 +222,7 @@ class BenchQuality:
 
 @torch.no_grad()
 def _seen(run: Run, index: int) -> SeenView:
-    """As `Ovs3dModel.get_outputs` finds what is visible."""
+    """A held-out view, its rays traced."""
     model, data = run.pipeline.model, run.pipeline.datamanager.eval_dataset
     camera = run.cameras()[index : index + 1]
     rays = camera.generate_rays(camera_indices=0, keep_shape=True).flatten()
@@ -230,17 +230,14 @@ def _seen(run: Run, index: int) -> SeenView:
     for start in range(0, len(rays), model.config.eval_num_rays_per_chunk):
         chunk = model.collider(rays[start : start + model.config.eval_num_rays_per_chunk])
         sampled = model.sampler(chunk)
+        seen, x = model.seen(sampled)
         weights = sampled.weights[..., 0]
-        shown = visible(weights, model.config.visible_weight)
-        x = model.space(sampled.samples.frustums.get_positions()[shown])
-        parts.append((x, weights[shown], start + shown.nonzero()[:, 0]))
+        parts.append((x, weights[seen], start + seen.nonzero()[:, 0]))
         opacity.append(weights.sum(1, keepdim=True))
     points, weights, ray = (torch.cat(part) for part in zip(*parts, strict=True))
-    vocabulary = run.pipeline.datamanager.settings.vocabulary
-    own = vocabulary.names if vocabulary else ()
     return SeenView(
         read_image(data.image_filenames[index]),
-        remap(data[index]["labels"], own, run.query.names),
+        asked_truth(run, data[index]["labels"]),
         points,
         weights,
         ray,

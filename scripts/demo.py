@@ -96,12 +96,9 @@ class Demo:
 
     def _report(self, run: Run, views: list[HeldOutView], training: float, seconds: float) -> Report:
         names = run.query.names
-        ours = segmentation_metrics(
-            pooled([view.truth for view in views], [view.answer for view in views], len(names)), names
-        )
-        raw = pooled(
-            [view.truth for view in views], [teacher_answer(run, view.photo) for view in views], len(names)
-        )
+        truths = [view.truth for view in views]
+        ours = segmentation_metrics(pooled(truths, [view.answer for view in views], len(names)), names)
+        raw = pooled(truths, [teacher_answer(run, view.photo) for view in views], len(names))
         pictures = [picture_metrics(view) for view in views]
         means = {key: float(np.mean([picture[key] for picture in pictures])) for key in pictures[0]}
         return Report(

@@ -56,8 +56,10 @@ def test_points_of_a_view_lie_where_its_depth_says_in_the_frame_of_the_scene(tra
     local = camera_from_pixel(intrinsics, pixel_centres(120, 160)) * view.depth.numpy()[..., None]
     np.testing.assert_allclose(view.points.numpy(), transform(pose, local), rtol=1e-3, atol=1e-3)
     own = run.render(run.camera(Camera(intrinsics, pose, 120, 160)))
-    # rounding of a ray may choose another sample where two weigh the same
-    assert ((own.rgb - view.rgb).abs() > 1e-3).float().mean() < 1e-3
+    difference = (own.rgb - view.rgb).abs()
+    # a sample whose weight rounds to either side of the threshold has a colour in one picture only
+    assert difference.max() < run.pipeline.model.config.visible_weight
+    assert (difference > 1e-3).float().mean() < 1e-3
     assert (own.depth - view.depth).abs().median() < 1e-3
 
 

@@ -191,6 +191,11 @@ def test_the_guard_means_the_same_for_a_clip_of_smaller_cosines():
 def test_the_guard_is_finite_where_no_class_leads(classes):
     names = probable_names(torch.full((1, 3, classes), 0.3), 0.1)
     torch.testing.assert_close(names, torch.full((1, 3, classes), 1 / classes))
+    logits, rule = torch.tensor(LOGITS)[:, :3, :classes], PairRule(0.5, 1.0, 0.0)
+    guarded, plain = (
+        feature_distribution_alignment(logits, torch.ones(1, 3, 2), rule, names=one) for one in (names, None)
+    )
+    torch.testing.assert_close(guarded, plain / classes)
 
 
 @pytest.mark.parametrize("divergence", ["kl", "js"])
