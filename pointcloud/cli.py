@@ -11,8 +11,9 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from ovs3d.errors import command_line
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
-from pointcloud.config import Augment, Fit, Net
+from pointcloud.config import Augment, Fit, Net, Pairing, Teacher
 from pointcloud.index_command import Index
+from pointcloud.pretrain_command import Features, Pretrain
 
 _DESCRIPTION = "Sparse 3D networks on LiDAR and RGB-D scans: index a data set, train, evaluate, ask."
 
@@ -37,8 +38,9 @@ class Finetune:
     """Split that the report is about."""
     head: Literal["linear", "text"] = "linear"
     """linear: one output per class, as published. text: CLIP's space, so that the run may be asked for new words."""
-    weights: str = "ViT-B-16/openai"
-    """CLIP weights of the texts, for --head text."""
+    weights: str | None = None
+    """CLIP weights of the texts, for --head text. Default: what ovs3d.yaml in the data set's folder names, else
+    ViT-B-16/openai."""
     net: Net = field(default_factory=Net)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
@@ -60,8 +62,8 @@ class _Question:
     """What to look for, such as "car; road; tree". Default: the classes that the run was trained on."""
     prompts: Path | None = None
     """A file of prompts instead: one a line, or YAML with synonyms and distractors."""
-    device: str = "cpu"
-    """Where the network runs: cpu, cuda."""
+    device: str | None = None
+    """Where the network runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
 
     def vocabulary(self) -> Vocabulary | None:
         """What is asked for, if anything in particular."""
@@ -70,8 +72,10 @@ class _Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(_Question):
-    """Measure a run on a split of a data set: mIoU of all points, pooled over the scans."""
+    """Measure a run, or CLIP itself, on a split of a data set: mIoU of all points, pooled over the scans."""
 
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """Folder of a run. Default: what CLIP calls the pixels that show the points; hidden points have no answer."""
     index: Path
     """Index of the data set."""
     out: Path
@@ -84,6 +88,8 @@ class Evaluate(_Question):
     """Mean over so many turned copies of each scan."""
     predictions: bool = False
     """Also write the labels of each scan, as the data set's own benchmark wants them."""
+    teacher: Teacher = field(default_factory=Teacher)
+    pairs: Pairing = field(default_factory=Pairing)
 
     def run(self) -> None:
         """Write the report and print it."""
@@ -136,6 +142,8 @@ class View(_Question):
 
 Command = (
     Annotated[Index, subcommand("index")]
+    | Annotated[Features, subcommand("features")]
+    | Annotated[Pretrain, subcommand("pretrain")]
     | Annotated[Finetune, subcommand("finetune")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Infer, subcommand("infer")]

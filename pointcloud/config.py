@@ -1,6 +1,7 @@
 """Settings of networks and of their training; their fields are the flags of ``ovs3d-points``."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
@@ -41,6 +42,9 @@ class Augment:
     """Largest relative change of size; 0: none."""
     shift_voxels: float = 1.0
     """Largest shift along each axis, so that voxels are not cut at the same places; 0: none."""
+    polar_mix: bool = False
+    """PolarMix, for labelled scans of a turning LiDAR: half of every second scan is another's, and the other's rare
+    things are pasted in at three angles."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,39 @@ class Fit:
     """Steps between two checkpoints to resume from; one is written after each epoch in any case."""
     seed: int = 0
     """Of weights, order and augmentation; the same seed gives the same losses, also after an interruption."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How points find pixels."""
+
+    visibility: Literal["tested", "none"] = "tested"
+    """Whether hidden points are left out; ``none`` pairs them with what hides them, as CLIP2Scene and SLidR do."""
+    min_depth_m: float = 1.0
+    """Nearer points are left out of photos without a depth image; of those with one, only points behind the camera."""
+    image_tolerance_m: float = 0.05
+    """With a depth image, a point is seen whose depth differs by no more than this, as in CLIP2Scene,"""
+    image_tolerance_share: float = 0.0
+    """plus this share of the depth: OpenScene takes 0.25 of it, and 0 m."""
+    cover_rad: float = 0.0125
+    """Without one, other points hide what is behind: each covers this angle to all sides, half of that between two
+    of 32 beams."""
+    cover_tolerance_m: float = 1.0
+    """So much nearer a point must be than what it hides; less would let the ground hide itself,"""
+    cover_tolerance_share: float = 0.05
+    """plus this share of the hidden point's depth."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The CLIP that looks at the photos, and where what it saw is kept."""
+
+    weights: str | None = None
+    """mini, <architecture>/<tag> or <architecture>/<path>. Default: what ovs3d.yaml in the data set's folder names,
+    else ViT-B-16/openai."""
+    short_side: int = 224
+    """Larger photos are made smaller until their shorter side has as many pixels, as in CLIP2Scene."""
+    feature_dir: Path | None = None
+    """Folder of the features. Default: .ovs3d in the data set's folder."""
+    device: str | None = None
+    """Where CLIP runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""

@@ -28,6 +28,7 @@ from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, text_embeddings, write_run
 from pointcloud.samples import Batch, Samples
 from pointcloud.sparse import use_backend
+from pointcloud.teacher import clip_weights
 
 if TYPE_CHECKING:
     from pointcloud.cli import Finetune
@@ -92,16 +93,17 @@ def finetune(command: Finetune) -> Path | None:
     chosen = index.select("train", command.percent, command.share)
     samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)
     held_out = Samples(index, index.select(command.held_out), command.net)
-    text = None
+    text, weights = None, ""
     if command.head == "text":
-        text = text_embeddings(Vocabulary(classes), command.weights, torch.device("cpu"))
+        weights = clip_weights(command.weights, index.dataset.root)
+        text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"))
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
     model = PointModel(command.net, heads)
     if command.init is not None:
         load_trunk(model.net, command.init)
     use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     settings = asdict(command)
-    about = About(command.net, heads, classes, command.weights if text is not None else "", settings)
+    about = About(command.net, heads, classes, weights, settings)
     last = begin(command.out, settings)
     training = Supervised(model, command.fit, samples, held_out, text)
     loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 5))

@@ -17,21 +17,21 @@ from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
 from pointcloud.config import Fit
 from pointcloud.model import PointModel
-from pointcloud.samples import Batch, Samples, Steps, collate
+from pointcloud.samples import Steps, TrainingSamples
 
 
 class PointTraining(lightning.LightningModule):
     """A network in training. A subclass says what the loss of a batch is."""
 
-    def __init__(self, model: PointModel, fit: Fit, samples: Samples) -> None:
+    def __init__(self, model: PointModel, fit: Fit, samples: TrainingSamples) -> None:
         super().__init__()
         self.model, self.fit, self.samples = model, fit, samples
 
-    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+    def losses(self, batch: Any) -> Mapping[str, Tensor]:
         """The parts of the loss, each already weighted."""
         raise NotImplementedError
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def training_step(self, batch: Any, index: int) -> Tensor:
         parts = self.losses(batch)
         total = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(total):
@@ -75,7 +75,7 @@ class PointTraining(lightning.LightningModule):
         )
         return _Loader(self, steps)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device)
 
 
@@ -84,7 +84,9 @@ class _Loader(DataLoader):
 
     def __init__(self, training: PointTraining, steps: Steps) -> None:
         workers = training.fit.workers
-        super().__init__(training.samples, batch_sampler=steps, collate_fn=collate, num_workers=workers)
+        super().__init__(
+            training.samples, batch_sampler=steps, collate_fn=training.samples.collate, num_workers=workers
+        )
         self.training, self.steps = training, steps
 
     def state_dict(self) -> dict[str, int]:

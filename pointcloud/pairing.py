@@ -2,37 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
 from ovs3d.geometry import Camera, pixel_from_camera, transform
 from ovs3d.images import read_depth
+from pointcloud.config import Pairing
 from pointcloud.frame import Photo, Scan
 from pointcloud.lens import distorted
 from pointcloud.visibility import agrees, covered, is_inside
 
-
-@dataclass(frozen=True)
-class Pairing:
-    """How points find pixels."""
-
-    visibility: Literal["tested", "none"] = "tested"
-    """Whether hidden points are left out; ``none`` pairs them with what hides them, as CLIP2Scene and SLidR do."""
-    min_depth_m: float = 1.0
-    """Nearer points are left out of photos without a depth image; of those with one, only points behind the camera."""
-    image_tolerance_m: float = 0.05
-    """With a depth image, a point is seen whose depth differs by no more than this, as in CLIP2Scene,"""
-    image_tolerance_share: float = 0.0
-    """plus this share of the depth: OpenScene takes 0.25 of it, and 0 m."""
-    cover_rad: float = 0.0125
-    """Without one, other points hide what is behind: each covers this angle to all sides, half of that between two
-    of 32 beams."""
-    cover_tolerance_m: float = 1.0
-    """So much nearer a point must be than what it hides; less would let the ground hide itself,"""
-    cover_tolerance_share: float = 0.05
-    """plus this share of the hidden point's depth."""
+_AS_IS = Pairing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +31,7 @@ class Pairs:
         return len(self.point)
 
 
-def pair(scan: Scan, photos: Sequence[Photo], how: Pairing = Pairing()) -> Pairs:
+def pair(scan: Scan, photos: Sequence[Photo], how: Pairing = _AS_IS) -> Pairs:
     """Pairs of a scan with photos, each at the pose of its own moment: camera from world from scan.
 
     An earlier sweep is a scan with a pose of its own, so it is paired with a key frame's photos in the same way; what

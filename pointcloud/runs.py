@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ovs3d.atomic import atomic_file
+from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
 from ovs3d.prompts.bank import PromptBank
@@ -131,16 +132,17 @@ def read_about(folder: Path) -> About:
         raise InputError(f"{path} is not what a training of ovs3d-points writes ({error})") from error
 
 
-def load_run(folder: Path, device: str | torch.device = "cpu") -> Run:
-    """A run, in evaluation mode.
+def load_run(folder: Path, device: str | None = "cpu") -> Run:
+    """A run, in evaluation mode, on a device; None: CUDA where there is one.
 
     Raises:
-        InputError: there is none, or its weights are damaged or of another architecture.
+        InputError: there is none, its weights are damaged or of another architecture, or there is no such device.
     """
+    there = torch.device(usable_device(device))
     about = read_about(folder)
     model = PointModel(about.net, about.heads)
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise InputError(f"no weights at {weights}")
     load_strictly(model, read_state_dict(weights), str(weights))
-    return Run(about, model.to(device).eval(), torch.device(device))
+    return Run(about, model.to(there).eval(), there)

@@ -1,7 +1,9 @@
 """Frames as a network takes them: points in voxel units with their inputs, augmented, and put together in batches."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +13,10 @@ from torch.utils.data import Dataset, Sampler
 
 from ovs3d.errors import InputError
 from pointcloud.config import Augment, Input, Net
-from pointcloud.frame import Scan
+from pointcloud.frame import Frame, Scan, ScanFile
 from pointcloud.index import IGNORE, Index
 from pointcloud.nets.points import Points
+from pointcloud.polar_mix import polar_mix
 from pointcloud.scans import read_scan
 from pointcloud.voxelize import VoxelGrid
 
@@ -35,8 +38,19 @@ class Batch:
         return replace(self, points=moved, labels=self.labels.to(device))
 
 
+class TrainingSamples(Dataset, ABC):
+    """What a training takes its steps from: items by (epoch, position)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def collate(self, batches: Sequence[Any]) -> Any:
+        """Several items as one step takes them."""
+
+
 @dataclass(frozen=True, eq=False)
-class Samples(Dataset):
+class Samples(TrainingSamples):
     """Frames of an index. An item is asked for by (epoch, position): the same pair gives the same augmentation."""
 
     index: Index
@@ -50,14 +64,43 @@ class Samples(Dataset):
         return len(self.positions)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, item = key
-        position = self.positions[item]
-        frame = self.index[position]
+        scan = read_scan(self.scan_file(key[1]), self.index.dataset)
+        if self.augment is not None and self.augment.polar_mix:
+            scan = self._mixed(scan, key)
+        return self.batch(scan, key)
+
+    def _mixed(self, scan: Scan, key: tuple[int, int]) -> Scan:
+        """With another of the scans, drawn anew in each epoch."""
+        random = np.random.default_rng((self.seed, *key, 1))
+        other = read_scan(self.scan_file(int(random.integers(len(self)))), self.index.dataset)
+        if scan.labels is None or other.labels is None:
+            raise InputError(f"{self.frame(key[1]).name}: --augment.polar-mix mixes labelled scans only")
+        return polar_mix(scan, other, random)
+
+    def frame(self, item: int) -> Frame:
+        """Of an item."""
+        return self.index[self.positions[item]]
+
+    def scan_file(self, item: int) -> ScanFile:
+        """The scan of an item.
+
+        Raises:
+            InputError: it has none.
+        """
+        frame = self.frame(item)
         if frame.scan is None:
             raise InputError(f"{frame.name} has no point cloud, only photos")
-        scan = read_scan(frame.scan, self.index.dataset)
-        random = None if self.augment is None else np.random.default_rng((self.seed, epoch, position))
+        return frame.scan
+
+    def batch(self, scan: Scan, key: tuple[int, int], number: int = 0) -> Batch:
+        """A scan of the item, by itself, with the augmentation of the key; each of several numbers has its own."""
+        epoch, item = key
+        position = self.positions[item]
+        random = None if self.augment is None else np.random.default_rng((self.seed, epoch, position, number))
         return sample(scan, self.net, position, self.augment, random)
+
+    def collate(self, batches: Sequence[Batch]) -> Batch:
+        return collate(batches)
 
 
 def sample(

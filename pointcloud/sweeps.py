@@ -1,7 +1,7 @@
 """Several sweeps of a LiDAR as one cloud."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +24,15 @@ class MergedScan:
     """0 for points of the key frame, 1 for those of the first sweep, ..."""
     time_offset_s: Float32[np.ndarray, " n"]
     """Time of each point's sweep less that of the key frame."""
+
+    def of(self, number: int) -> Scan:
+        """The points of one sweep, in the key frame's own frame; 0: of the key frame itself."""
+        here = self.sweep == number
+        columns = {
+            name: None if (values := getattr(self.scan, name)) is None else values[here]
+            for name in ("intensity", "rgb", "labels")
+        }
+        return replace(self.scan, xyz=self.scan.xyz[here], **columns)
 
 
 def choose_sweeps(

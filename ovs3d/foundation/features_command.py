@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ovs3d.errors import InputError
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
 
 if TYPE_CHECKING:
@@ -67,11 +66,12 @@ class Features:
         return dino_beside(of_scene) if self.kind == "dino" else of_scene or CLIP_WEIGHTS
 
     def _load(self, weights: str) -> Clip | Dino:
+        from ovs3d.device import usable_device
         from ovs3d.foundation.clip import load_clip
         from ovs3d.foundation.dino import load_dino
 
         load = load_dino if self.kind == "dino" else load_clip
-        return load(weights, _device(self.device))
+        return load(weights, usable_device(self.device))
 
     def _sizes(self, model: Clip | Dino, images: Sequence[Path], store: FeatureStore) -> Iterator[int]:
         """Bytes of each image's features, as they are computed or read."""
@@ -91,18 +91,3 @@ class Features:
 
 def _files(folder: Path, kind: str) -> set[Path]:
     return set(folder.glob(f"{kind}-*.safetensors"))
-
-
-def _device(name: str | None) -> str:
-    """A device that can be used."""
-    import torch
-
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"unknown device {name!r}; expected cpu, cuda or cuda:<number>") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"no device {name}: torch sees {torch.cuda.device_count()} CUDA devices")
-    return name

@@ -31,9 +31,17 @@ def scene_dense(
     Raises:
         InputError: an image cannot be read or is smaller than a patch, or the store cannot be written.
     """
-    return _scene_maps(
-        "clip-dense", clip.identity, lambda x: dense_features(clip, x), images, store, short_side
-    )
+    for path in tqdm(images, desc="clip-dense", unit="image"):
+        yield image_dense(clip, path, store, short_side)
+
+
+def image_dense(clip: Clip, path: Path, store: FeatureStore, short_side: int) -> Float[Tensor, "gh gw d"]:
+    """The same of one image."""
+
+    def compute() -> Tensor:
+        return dense_features(clip, _read(path, short_side, largest_factor=1.0))
+
+    return _stored("clip-dense", path, {**clip.identity, "short_side": short_side}, store, compute)
 
 
 def scene_dino(
@@ -48,28 +56,20 @@ def scene_dino(
     Raises:
         InputError: an image cannot be read, or the store cannot be written.
     """
-    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True}
-    return _scene_maps(
-        "dino", identity, lambda x: dino.tokens(x[None])[0], images, store, short_side, math.inf
-    )
+    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True, "short_side": short_side}
+    for path in tqdm(images, desc="dino", unit="image"):
+
+        def compute(path: Path = path) -> Tensor:
+            return dino.tokens(_read(path, short_side, largest_factor=math.inf)[None])[0]
+
+        yield _stored("dino", path, identity, store, compute)
 
 
-def _scene_maps(
-    kind: str,
-    identity: Identity,
-    encode: Callable[[Tensor], Tensor],
-    images: Sequence[Path],
-    store: FeatureStore,
-    short_side: int,
-    largest_factor: float = 1.0,
-) -> Iterator[Tensor]:
-    identity = {**identity, "short_side": short_side}
-    for path in tqdm(images, desc=kind, unit="image"):
-
-        def compute(path: Path = path) -> dict[str, Tensor]:
-            return {"features": encode(_read(path, short_side, largest_factor)).half()}
-
-        yield store.get_or_compute(kind, path.read_bytes(), identity, compute)["features"]
+def _stored(
+    kind: str, path: Path, identity: Identity, store: FeatureStore, compute: Callable[[], Tensor]
+) -> Tensor:
+    stored = store.get_or_compute(kind, path.read_bytes(), identity, lambda: {"features": compute().half()})
+    return stored["features"]
 
 
 def size_with(height: int, width: int, short_side: int, largest_factor: float = math.inf) -> tuple[int, int]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ovs3d.geometry import Camera, camera_from_pixel, transform
+from pointcloud.config import Pairing
 from pointcloud.frame import Photo, Scan
-from pointcloud.pairing import Pairing
 
 UNTESTED = Pairing(visibility="none")
 INTRINSICS = np.array([[40.0, 0, 23], [0, 44, 15], [0, 0, 1]])

@@ -12,9 +12,10 @@ from pyquaternion import Quaternion
 from tiny_nuscenes import N_POINTS, VERSION, write_tiny_nuscenes
 
 from ovs3d.errors import InputError
+from pointcloud.config import Pairing
 from pointcloud.datasets import nuscenes
 from pointcloud.index import read_index, write_index
-from pointcloud.pairing import Pairing, pair
+from pointcloud.pairing import pair
 from pointcloud.scans import read_scan
 
 

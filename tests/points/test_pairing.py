@@ -11,8 +11,9 @@ from small_views import HEIGHT, INTRINSICS, LENS, UNTESTED, WIDTH, photo, pose, 
 
 from ovs3d.errors import InputError
 from ovs3d.geometry import Camera, look_at
+from pointcloud.config import Pairing
 from pointcloud.frame import DepthFile, Photo, Scan
-from pointcloud.pairing import Pairing, pair
+from pointcloud.pairing import pair
 from pointcloud.visibility import covered, is_inside
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "nuscenes_sample"

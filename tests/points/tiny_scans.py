@@ -1,13 +1,19 @@
-"""A data set that is written in milliseconds: a flat floor and boxes on it, told apart by height and intensity."""
+"""A data set that is written in milliseconds: a flat floor and boxes on it, told apart by height and intensity.
+
+A camera looks down from above if photos are asked for, and sees boxes in other colours than the floor.
+"""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
+from ovs3d.images import write_png
 from pointcloud.index_command import Index
 
 CLASSES = ("floor", "box")
+WIDTH, HEIGHT, FOCAL_PX, CAMERA_M = 128, 96, 96.0, 8.0
+COLORS = {0: (40, 120, 60), 40: (220, 220, 210), 50: (200, 30, 30)}
 
 
 def tiny_scan(seed: int, n: int = 700) -> tuple[np.ndarray, np.ndarray]:
@@ -24,8 +30,20 @@ def tiny_scan(seed: int, n: int = 700) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([xyz, intensity.clip(0, 1)]).astype(np.float32), label.astype(np.uint8)
 
 
-def write_tiny(root: Path, train: int = 4, val: int = 2) -> Path:
-    """Write the data set and its index; returns the index."""
+def tiny_photo(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """What the camera sees: each point a spot of its class's colour, the highest on top."""
+    photo = np.full((HEIGHT, WIDTH, 3), COLORS[40], np.uint8)
+    depth = CAMERA_M - points[:, 2]
+    col = WIDTH / 2 + FOCAL_PX * points[:, 0] / depth
+    row = HEIGHT / 2 - FOCAL_PX * points[:, 1] / depth
+    for i in np.argsort(-depth):
+        top, left = max(0, int(row[i]) - 2), max(0, int(col[i]) - 2)
+        photo[top : int(row[i]) + 3, left : int(col[i]) + 3] = COLORS[int(labels[i])]
+    return photo
+
+
+def write_tiny(root: Path, train: int = 4, val: int = 2, photos: bool = False, sweeps: bool = False) -> Path:
+    """Write the data set and its index; returns the index. The scan of the next number is an earlier sweep."""
     root.mkdir(parents=True, exist_ok=True)
     scans = {}
     for i in range(train + val):
@@ -34,6 +52,18 @@ def write_tiny(root: Path, train: int = 4, val: int = 2) -> Path:
         np.save(root / f"{i}_labels.npy", labels)
         split = "train" if i < train else "val"
         scans[f"{i}.bin"] = {"labels": f"{i}_labels.npy", "scene": f"scene{i}", "split": split}
+        if photos:
+            write_png(root / f"{i}.png", tiny_photo(points, labels))
+            scans[f"{i}.bin"]["photos"] = [
+                {
+                    "path": f"{i}.png",
+                    "size": [HEIGHT, WIDTH],
+                    "intrinsics": [[FOCAL_PX, 0, WIDTH / 2], [0, FOCAL_PX, HEIGHT / 2], [0, 0, 1]],
+                    "world_from_camera": [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, CAMERA_M], [0, 0, 0, 1]],
+                }
+            ]
+        if sweeps:
+            scans[f"{i}.bin"]["sweeps"] = [f"{(i + 1) % (train + val)}.bin"]
     label_map = {"0": 255, "40": 0, "50": 1}
     content = {"classes": CLASSES, "label_map": label_map, "format": "bin4", "scans": scans}
     (root / "cameras.json").write_text(json.dumps(content))

@@ -1,0 +1,110 @@
+"""Scans with what photos show of their points: what training without labels learns from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from pointcloud.config import Pairing
+from pointcloud.frame import Photo, Scan
+from pointcloud.pairing import pair
+from pointcloud.samples import Batch, Samples, TrainingSamples, collate
+from pointcloud.scans import read_scan
+from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
+from pointcloud.teacher import Teacher
+from pointcloud.voxelize import VoxelGrid
+
+
+@dataclass(frozen=True, eq=False)
+class PairedBatch:
+    """Some scans, and the pixels that show their points."""
+
+    scans: Batch
+    """Without labels. Sweeps of one frame are scans of their own."""
+    cell: Int64[Tensor, " n"]
+    """The voxel of space of each point, from 0: sweeps of one frame share them, whatever augmentation does."""
+    point: Int64[Tensor, " m"]
+    """Row of the point of each pair; points in two photos have two pairs."""
+    features: Float[Tensor, "m d"]
+    """What CLIP sees at the pixel of each pair; not of unit length."""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Position of each scan in the index."""
+        return self.scans.frames
+
+    def to(self, device: torch.device | str) -> "PairedBatch":
+        """The same on another device."""
+        cell, point, features = (each.to(device) for each in (self.cell, self.point, self.features))
+        return PairedBatch(self.scans.to(device), cell, point, features)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSamples(TrainingSamples):
+    """Frames of an index with their photos. Points are turned and mirrored as augmentation says; pixels stay theirs."""
+
+    samples: Samples
+    teacher: Teacher
+    pairing: Pairing
+    sweeps: int = 1
+    """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
+        frame = self.samples.frame(key[1])
+        merged = self._merged(key)
+        scans = [
+            self.samples.batch(merged.of(number), key, number) for number in range(merged.sweep.max() + 1)
+        ]
+        seen = look(self.teacher, merged.scan, frame.photos, self.pairing)
+        return PairedBatch(collate(scans), self._cells(merged.scan.xyz), *seen)
+
+    def collate(self, batches: Sequence[PairedBatch]) -> PairedBatch:
+        rows = _starts([len(each.cell) for each in batches])
+        cells = _starts([int(each.cell.max()) + 1 for each in batches])
+        return PairedBatch(
+            collate([each.scans for each in batches]),
+            torch.cat([each.cell + first for each, first in zip(batches, cells, strict=True)]),
+            torch.cat([each.point + first for each, first in zip(batches, rows, strict=True)]),
+            torch.cat([each.features for each in batches]),
+        )
+
+    def _merged(self, key: tuple[int, int]) -> MergedScan:
+        """A frame's scan with earlier sweeps. Label files are not even opened."""
+        random = np.random.default_rng((self.samples.seed, *key, 1))
+        file, frame = self.samples.scan_file(key[1]), self.samples.frame(key[1])
+        chosen = [file, *choose_sweeps(frame.sweeps, self.sweeps - 1, random)]
+        scan, *earlier = (
+            read_scan(replace(each, labels=None), self.samples.index.dataset) for each in chosen
+        )
+        return merge_sweeps(scan, earlier)
+
+    def _cells(self, xyz: Float32[np.ndarray, "n 3"]) -> Int64[Tensor, " n"]:
+        net = self.samples.net
+        voxels = VoxelGrid(net.voxel_size_m, net.voxels).places(torch.from_numpy(xyz)).floor().long()
+        voxels -= voxels.amin(dim=0)
+        _, ny, nz = (voxels.amax(dim=0) + 1).tolist()
+        return ((voxels[:, 0] * ny + voxels[:, 1]) * nz + voxels[:, 2]).unique(return_inverse=True)[1]
+
+
+def look(
+    teacher: Teacher, scan: Scan, photos: Sequence[Photo], how: Pairing
+) -> tuple[Int64[Tensor, " m"], Float[Tensor, "m d"]]:
+    """The point of each pair of a scan with photos, and what CLIP sees at its pixel."""
+    pairs = pair(scan, photos, how)
+    pixels = torch.from_numpy(pairs.row_col)
+    features = [
+        teacher.at(photo, pixels[torch.from_numpy(pairs.photo == number)])
+        for number, photo in enumerate(photos)
+    ]
+    return torch.from_numpy(pairs.point), torch.cat([torch.zeros(0, teacher.clip.d), *features])
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    """Where each of several parts begins."""
+    return np.cumsum([0, *counts[:-1]]).tolist()

@@ -1,0 +1,177 @@
+"""``ovs3d-points pretrain``: a network learns from what CLIP sees in photos; labels are never read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import lightning
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovs3d.errors import InputError
+from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
+from pointcloud.index import read_index
+from pointcloud.lightning_module import PointTraining, begin, trainer
+from pointcloud.model import PointModel
+from pointcloud.nets.checkpoint import load_trunk
+from pointcloud.objectives.clip2scene import (
+    pixel_cosine,
+    semantic_contrast,
+    semantic_cross_entropy,
+    spatial_temporal,
+)
+from pointcloud.objectives.distillation import distillation
+from pointcloud.paired import PairedBatch, PairedSamples
+from pointcloud.runs import TEXT, About, text_embeddings, write_run
+from pointcloud.samples import Samples
+from pointcloud.sparse import use_backend
+from pointcloud.teacher import load_teacher, photos_of
+
+if TYPE_CHECKING:
+    from pointcloud.config import Fit
+    from pointcloud.pretrain_command import Clip2Scene, Distill, Pretraining
+
+LOCAL = "local_feature"
+"""Name of the head whose features CLIP2Scene compares within a cell of space."""
+
+
+class PairedTraining(PointTraining):
+    """A training on pixels and the points that they show."""
+
+    samples: PairedSamples
+
+    def prepare_data(self) -> None:
+        """The first of several processes lets CLIP see each photo once; the others wait."""
+        scans = self.samples.samples
+        self.samples.teacher.fill(photos_of(scans.index, scans.positions))
+
+
+class Distillation(PairedTraining):
+    """Points learn the features of the pixels that show them."""
+
+    def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
+        features = self.model(batch.scans.points)[TEXT].float()
+        return {"distillation": distillation(features, batch.features, batch.point)}
+
+
+class Consistency(PairedTraining):
+    """Points learn what their pixels are called, and agree with what else is in their cell of space."""
+
+    text: Tensor
+
+    def __init__(
+        self,
+        model: PointModel,
+        fit: Fit,
+        samples: PairedSamples,
+        text: Tensor,
+        known: int,
+        command: Clip2Scene,
+    ) -> None:
+        """
+        Args:
+            text: embeddings of the classes, and after them of distractors.
+            known: number of classes.
+        """
+        super().__init__(model, fit, samples)
+        self.command, self.known = command, known
+        self.register_buffer("text", text, persistent=False)
+
+    def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
+        how = self.command
+        outputs = self.model(batch.scans.points)
+        points = outputs[TEXT][batch.point].float()
+        pixels = F.normalize(batch.features, dim=1)
+        labels = (pixels @ self.text.T).argmax(dim=1)
+        parts = {}
+        if how.semantic != "none":
+            taught = self._own_labels(points) if self._teaches_itself() else labels
+            known = taught < self.known  # the others are distractors
+            loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
+            parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
+        if how.spatial_temporal != "none":
+            local = outputs[LOCAL][batch.point].float()
+            parts["spatial_temporal"] = self._agreement(local, pixels, labels, batch.cell[batch.point])
+        return parts
+
+    def _teaches_itself(self) -> bool:
+        """A coin for each step, once it is time (section 3.3)."""
+        coin = np.random.default_rng((self.fit.seed, self.global_step)).random()
+        how = self.command
+        return self.current_epoch >= how.self_training_from and coin < how.self_training_probability
+
+    def _own_labels(self, points: Tensor) -> Tensor:
+        return (points @ self.text.T).argmax(dim=1)
+
+    def _agreement(self, points: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
+        if self.command.spatial_temporal == "cosine":
+            return pixel_cosine(points, pixels)
+        if self.command.spatial_temporal == "released":
+            return spatial_temporal(points, None, labels, self.text, cell)
+        return spatial_temporal(F.normalize(points, dim=1), pixels, labels, self.text, cell)
+
+
+def distill(command: Distill) -> None:
+    """OpenScene's distillation."""
+
+    def training(model: PointModel, samples: PairedSamples) -> PairedTraining:
+        return Distillation(model, command.fit, samples)
+
+    _pretrain(command, (TEXT,), 1, training)
+
+
+def clip2scene(command: Clip2Scene) -> None:
+    """Semantic and spatial-temporal consistency.
+
+    Raises:
+        InputError: neither of them.
+    """
+    if command.semantic == command.spatial_temporal == "none":
+        raise InputError("nothing to learn from: --semantic and --spatial-temporal are both none")
+    heads = (TEXT,) if command.spatial_temporal == "none" else (TEXT, LOCAL)
+
+    def training(model: PointModel, samples: PairedSamples) -> PairedTraining:
+        classes = Vocabulary(samples.samples.index.dataset.classes)
+        vocabulary = asked_vocabulary(command.prompt, command.prompts) or classes
+        text = text_embeddings(vocabulary, samples.teacher.clip.weights, torch.device("cpu"))
+        return Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
+
+    _pretrain(command, heads, command.sweeps, training)
+
+
+def _pretrain(
+    command: Pretraining,
+    heads: tuple[str, ...],
+    sweeps: int,
+    training: Callable[[PointModel, PairedSamples], PairedTraining],
+) -> None:
+    """Train and write the run; one that was interrupted goes on from its last checkpoint.
+
+    Raises:
+        InputError: no photos, or settings that need labels.
+    """
+    if command.augment.polar_mix:
+        raise InputError("--augment.polar-mix mixes labelled scans, and pre-training has no labels")
+    lightning.seed_everything(command.fit.seed, verbose=False)
+    index = read_index(command.index, command.root)
+    chosen = index.select("train", command.percent, command.share)
+    photos_of(index, chosen)
+    teacher = load_teacher(command.teacher, index.dataset.root)
+    scans = Samples(index, chosen, command.net, command.augment, command.fit.seed)
+    channels = dict.fromkeys(heads, teacher.clip.d)
+    model = PointModel(command.net, channels)
+    if command.init is not None:
+        load_trunk(model.net, command.init)
+    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    module = training(model, PairedSamples(scans, teacher, command.pairs, sweeps))
+    settings = asdict(command)
+    last = begin(command.out, settings)
+    loop = trainer(command.out, command.fit, command.fit.epochs)
+    loop.fit(module, ckpt_path=last, weights_only=True)
+    if loop.is_global_zero:
+        about = About(command.net, channels, index.dataset.classes, teacher.clip.weights, settings)
+        write_run(command.out, about, model)

@@ -1,0 +1,125 @@
+"""``ovs3d-points features`` and ``pretrain``: what CLIP sees in photos, and networks that learn from it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from pointcloud.config import Augment, Fit, Net, Pairing, Teacher
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Let CLIP look at the photos of a data set now, once; interrupted, it continues."""
+
+    index: Path
+    """Index of the data set, which ovs3d-points index wrote."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    splits: tuple[Split, ...] = ("train",)
+    """Whose photos."""
+    teacher: Annotated[Teacher, tyro.conf.arg(name="")] = field(default_factory=Teacher)
+
+    def run(self) -> None:
+        """Say what it will take, then compute what is missing."""
+        from pointcloud.index import read_index
+        from pointcloud.teacher import load_teacher, photos_of
+
+        index = read_index(self.index, self.root)
+        positions = [position for split in self.splits for position in index.select(split)]
+        photos = photos_of(index, positions)
+        teacher = load_teacher(self.teacher, index.dataset.root)
+        start = time.perf_counter()
+        size, folder = teacher.map(photos[0]).nbytes, teacher.store.folder
+        print(
+            f"{len(photos)} photos, about {size / 1000:.0f} kB each: {size * len(photos) / 1e9:.2f} GB in {folder}"
+        )
+        total = teacher.fill(photos)
+        seconds = time.perf_counter() - start
+        print(f"CLIP {teacher.clip.weights}: {total / 1e9:.2f} GB, {seconds / len(photos):.3f} s per photo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """What all methods ask for."""
+
+    index: Path
+    """Index of the data set, which ovs3d-points index wrote."""
+    out: Path
+    """Folder of the run: checkpoints, TensorBoard, and the network itself."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    init: Path | None = None
+    """Trunk to start from: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
+    percent: float = 100.0
+    """Share of the frames to train on: 1, 5, 10, 25 or 100."""
+    share: Literal["scene", "frame"] = "scene"
+    """What it is a share of: scenes, or frames of all scenes."""
+    net: Net = field(default_factory=Net)
+    teacher: Teacher = field(default_factory=Teacher)
+    pairs: Pairing = field(default_factory=Pairing)
+    augment: Augment = field(default_factory=Augment)
+    fit: Fit = field(default_factory=Fit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill(Pretraining):
+    """Point features become those of the pixels that show the points, averaged over photos (OpenScene)."""
+
+    def run(self) -> None:
+        """Train."""
+        from pointcloud.pretrain import distill
+
+        distill(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2Scene(Pretraining):
+    """Points learn what CLIP calls their pixels, and agree with all that sweeps and photos show of their place."""
+
+    prompt: str | None = None
+    """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
+    prompts: Path | None = None
+    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing."""
+    semantic: Literal["paper", "released", "none"] = "paper"
+    """Semantic consistency. paper: contrast, anchored at classes. released: cross-entropy, as the published code."""
+    spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
+    """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
+    point with its pixel, as the published code on ScanNet."""
+    sweeps: int = 3
+    """Scans of a frame, its own among them; the earlier ones are drawn at random in each epoch."""
+    self_training_from: int = 10
+    """Epoch from which a network may learn from its own answers instead of CLIP's."""
+    self_training_probability: float = 0.5
+    """How often it does then, drawn for each step; 0: never."""
+
+    def run(self) -> None:
+        """Train."""
+        from pointcloud.pretrain import clip2scene
+
+        clip2scene(self)
+
+
+Method = (
+    Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
+)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a network without labels, on photos and the points that they show; a run that was interrupted goes on."""
+
+    method: Method
+
+    def run(self) -> None:
+        """Train, and say how to ask the run."""
+        self.method.run()
+        index, out = self.method.index, self.method.out
+        print(f"ask it: ovs3d-points evaluate --run {out} --index {index} --out {out}")

@@ -1,0 +1,40 @@
+"""CLIP's answers for points by themselves: the raw labels that training starts from."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from ovs3d.query import labels, probabilities, similarity
+from pointcloud.config import Pairing
+from pointcloud.evaluate import Answer
+from pointcloud.objectives.distillation import over_photos
+from pointcloud.paired import look
+from pointcloud.runs import TEMPERATURE
+from pointcloud.samples import Samples
+from pointcloud.scans import read_scan
+from pointcloud.teacher import Teacher
+
+
+def projected(
+    teacher: Teacher, samples: Samples, how: Pairing, embeddings: Float[Tensor, "k d"], distractors: int
+) -> Iterator[Answer]:
+    """What CLIP calls the points of each scan, from the mean of what their photos show.
+
+    Args:
+        embeddings: of the classes, and after them of distractors.
+
+    Returns:
+        Answers; -1 for points that no photo shows, with score 0.
+    """
+    for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
+        scan = read_scan(samples.scan_file(item), samples.index.dataset)
+        features, rows = over_photos(*reversed(look(teacher, scan, samples.frame(item).photos, how)))
+        similarities = similarity(F.normalize(features, dim=1), embeddings)
+        prediction, score = torch.full((len(scan.xyz),), -1), torch.zeros(len(scan.xyz))
+        prediction[rows] = labels(similarities, distractors)
+        score[rows] = probabilities(similarities, TEMPERATURE).amax(dim=1)
+        yield Answer(samples.positions[item], prediction, samples.batch(scan, (0, item)).labels, score)

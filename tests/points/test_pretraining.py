@@ -1,0 +1,293 @@
+"""Networks learn from photos without labels, go on after a kill, and answer to words."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny
+
+from ovs3d.foundation.clip import load_clip
+from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.store import FeatureStore
+from ovs3d.images import read_image
+from pointcloud import config
+from pointcloud.cli import main
+from pointcloud.config import Augment, Net, Pairing
+from pointcloud.index import read_index
+from pointcloud.paired import PairedSamples
+from pointcloud.runs import load_run
+from pointcloud.samples import Samples
+from pointcloud.teacher import Teacher, load_teacher
+
+KILLED_AT = 5
+FLAGS = ["--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.save-every", "1", "--fit.epochs", "6"]
+METHODS = {
+    "distill": ["distill", *FLAGS],
+    "clip2scene": ["clip2scene", *FLAGS, "--prompt", "table; mug; cone", "--sweeps", "2"],
+}
+KILL = f"""
+import os, signal, sys
+from pointcloud.lightning_module import PointTraining
+from pointcloud.cli import main
+step = PointTraining.training_step
+def deadly(self, batch, index):
+    if self.global_step == {KILLED_AT}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, index)
+PointTraining.training_step = deadly
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory) -> Path:
+    """Photos, sweeps, and label files that cannot be read: nothing may open them."""
+    root = tmp_path_factory.mktemp("data")
+    path = write_tiny(root, photos=True, sweeps=True)
+    (root / "ovs3d.yaml").write_text("weights: mini\n")
+    for labels in root.glob("*_labels.npy"):
+        labels.write_bytes(b"not labels")
+    return path
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
+    """A method, and the folder of its run that nothing interrupted."""
+    out = tmp_path_factory.mktemp(request.param)
+    main(["pretrain", *METHODS[request.param], "--index", str(index), "--out", str(out)])
+    return request.param, out
+
+
+def losses(out: Path, name: str = "loss") -> dict[int, float]:
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    return {event.step: event.value for event in events.Scalars(f"train/{name}")}
+
+
+def paired(index: Path, teacher: Teacher, augment: Augment | None = None, sweeps: int = 1) -> PairedSamples:
+    samples = Samples(read_index(index), range(4), Net(voxel_size_m=0.3), augment)
+    return PairedSamples(samples, teacher, Pairing(), sweeps)
+
+
+@pytest.fixture(scope="module")
+def teacher(index) -> Teacher:
+    return load_teacher(config.Teacher(), index.parent.parent)
+
+
+def test_losses_fall_and_no_label_is_read(trained):
+    method, out = trained
+    of_parts = {"distill": ("distillation",), "clip2scene": ("semantic", "spatial_temporal")}[method]
+    for name in of_parts:
+        found = list(losses(out, name).values())
+        assert np.mean(found[-3:]) < np.mean(found[:3]), name
+    assert len(losses(out)) == 12
+
+
+def test_the_run_answers_to_words(trained, index, tmp_path, capsys):
+    method, out = trained
+    about = json.loads((out / "run.json").read_text())
+    assert about["weights"] == "mini"
+    scan = index.parent.parent / "5.bin"
+    ask = ["infer", "--run", str(out), "--points", str(scan), "--out", str(tmp_path)]
+    main([*ask, "--prompt", "red box; white table"])
+    assert "700 points" in capsys.readouterr().out
+    assert set(load_run(out).about.heads) == {"final"} | (
+        {"local_feature"} if method == "clip2scene" else set()
+    )
+
+
+@pytest.mark.parametrize("trained", ["clip2scene"], indirect=True)
+def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
+    method, out = trained
+    line = ["pretrain", *METHODS[method], "--index", str(index), "--out", str(tmp_path / "run")]
+    killed = subprocess.run([sys.executable, "-c", KILL, *line], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    main(line)
+    whole, resumed = losses(out), losses(tmp_path / "run")
+    assert sorted(resumed) == sorted(whole)
+    assert resumed == pytest.approx(whole, rel=1e-4)
+
+
+def test_pixels_of_pairs_show_their_points(index, teacher):
+    batch = paired(index, teacher)[0, 2]
+    xyz = np.fromfile(index.parent.parent / "2.bin", np.float32).reshape(-1, 4)[batch.point.numpy(), :3]
+    depth = CAMERA_M - xyz[:, 2]
+    col, row = (
+        size / 2 + sign * FOCAL_PX * x / depth
+        for size, sign, x in ((WIDTH, 1, xyz[:, 0]), (HEIGHT, -1, xyz[:, 1]))
+    )
+    pixels = np.floor(np.stack([row, col], axis=1)).astype(int)
+    clip = load_clip("mini")
+    image = read_image(index.parent.parent / "2.png").permute(2, 0, 1) / 255
+    grid = dense_features(clip, image)
+    cells_down, cells_across = grid.shape[:2]
+    for k in range(0, len(pixels), 50):
+        # between the four nearest centres of patches, in pixels of the photo
+        y = np.clip((pixels[k, 0] + 0.5) / HEIGHT * cells_down - 0.5, 0, cells_down - 1)
+        x = np.clip((pixels[k, 1] + 0.5) / WIDTH * cells_across - 0.5, 0, cells_across - 1)
+        top, left = int(y), int(x)
+        low, right = min(top + 1, cells_down - 1), min(left + 1, cells_across - 1)
+        upper = grid[top, left] * (1 - x + left) + grid[top, right] * (x - left)
+        lower = grid[low, left] * (1 - x + left) + grid[low, right] * (x - left)
+        expected = upper * (1 - y + top) + lower * (y - top)
+        torch.testing.assert_close(batch.features[k], expected.float(), rtol=5e-3, atol=5e-3)
+
+
+def test_augmentation_moves_points_but_neither_pairs_nor_cells(index, teacher):
+    plain, turned = paired(index, teacher, sweeps=2)[0, 1], paired(index, teacher, Augment(), sweeps=2)[0, 1]
+    for name in ("cell", "point", "features"):
+        torch.testing.assert_close(getattr(turned, name), getattr(plain, name))
+    assert not torch.allclose(turned.scans.points.places, plain.scans.points.places)
+    first = plain.scans.points.batch == 0
+    moved = [batch.scans.points.places for batch in (plain, turned)]
+    spread = [torch.cdist(each[here][:9], each[here][:9]) for each in moved for here in (first, ~first)]
+    ratios = [(spread[2 + i] / spread[i]).nanmedian().item() for i in range(2)]
+    assert ratios[0] != pytest.approx(ratios[1], rel=1e-3)  # each sweep has a change of its own
+
+
+def test_cells_are_voxels_of_the_merged_sweeps(index, teacher):
+    batch = paired(index, teacher, sweeps=2)[0, 0]
+    files = [index.parent.parent / f"{i}.bin" for i in (0, 1)]
+    key, sweep = (np.fromfile(file, np.float32).reshape(-1, 4)[:, :3] for file in files)
+    sweep = sweep[(np.abs(sweep[:, :2]) >= 1).any(axis=1)]  # the car itself
+    voxels = np.floor(np.concatenate([key, sweep]) / 0.3).astype(int)
+    assert len(batch.cell) == len(voxels)
+    assert batch.scans.points.batch.tolist() == [0] * len(key) + [1] * len(sweep)
+    _, expected = np.unique(voxels, axis=0, return_inverse=True)
+    both = set(zip(batch.cell.tolist(), expected.ravel().tolist(), strict=True))
+    assert len(both) == expected.max() + 1 == batch.cell.max() + 1
+    shared = set(batch.cell[: len(key)].tolist()) & set(batch.cell[len(key) :].tolist())
+    assert shared
+
+
+def test_a_step_keeps_frames_apart(index, teacher):
+    samples = paired(index, teacher)
+    one, two = samples[0, 0], samples[0, 3]
+    both = samples.collate([one, two])
+    n = len(one.cell)
+    assert both.frames == (0, 3)
+    torch.testing.assert_close(both.cell[n:] - both.cell[n:].min(), two.cell)
+    assert both.cell[n:].min() > both.cell[:n].max()
+    rows = both.point[len(one.point) :] - n
+    torch.testing.assert_close(rows, two.point)
+
+
+def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path, capsys):
+    line = ["features", "--index", str(index), "--feature-dir", str(tmp_path), "--splits", "train", "val"]
+    main(line)
+    said = capsys.readouterr().out
+    assert said.startswith("6 photos, about 3 kB each: 0.00 GB in ")
+    files = sorted(tmp_path.glob("clip-dense-*.safetensors"))
+    assert len(files) == 6
+    times = [file.stat().st_mtime_ns for file in files]
+    main(line)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    photo = read_index(index)[0].photos[0].path
+    stored = Teacher(load_clip("mini"), FeatureStore(tmp_path), 224)
+    assert stored.map(photo).shape[:2] == (HEIGHT // 32, WIDTH // 32)
+
+
+def test_distractors_teach_nothing(index, teacher):
+    from pointcloud.model import PointModel
+    from pointcloud.pretrain import LOCAL, Consistency
+    from pointcloud.pretrain_command import Clip2Scene
+    from pointcloud.runs import TEXT
+
+    samples = paired(index, teacher)
+    batch = samples[0, 0]
+    torch.manual_seed(0)
+    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), teacher.clip.d))
+    command = Clip2Scene(index=index, out=index, spatial_temporal="none", semantic="released")
+    direction = torch.nn.functional.normalize(batch.features.mean(dim=0), dim=0)
+    text = torch.stack([-direction, direction, direction])  # everything looks like the last two
+    fit = command.fit
+
+    def loss(known: int) -> float:
+        training = Consistency(model.eval(), fit, samples, text[: known + 1], known, command)
+        training._teaches_itself = lambda: False  # it has no trainer here
+        return training.losses(batch)["semantic"].item()
+
+    assert loss(1) == 0
+    assert loss(2) > 0
+
+
+MISTAKES = {
+    "mix": (["--index", "{index}", "--augment.polar-mix"], "mixes labelled scans"),
+    "no photos": (["--index", "{bare}"], "no frame of these has a photo"),
+    "unknown weights": (["--index", "{index}", "--teacher.weights", "vit/none"], "vit"),
+    "unknown device": (["--index", "{index}", "--teacher.device", "abacus"], "unknown device 'abacus'"),
+    "other flags": (
+        ["--index", "{index}", "--out", "{out}", "--fit.lr", "0.1"],
+        "holds a run with other settings",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_mistakes_give_one_line(kind, index, trained, tmp_path, capsys):
+    flags, expected = MISTAKES[kind]
+    bare = write_tiny(tmp_path / "bare", train=1, val=1)
+    names = {"index": index, "bare": bare, "out": trained[1]}
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(
+            [
+                "pretrain",
+                *METHODS[trained[0]],
+                "--out",
+                str(tmp_path),
+                *(each.format(**names) for each in flags),
+            ]
+        )
+    assert expected in capsys.readouterr().err
+
+
+def test_no_loss_at_all_is_a_mistake(index, tmp_path, capsys):
+    none = ["--semantic", "none", "--spatial-temporal", "none"]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["pretrain", "clip2scene", *none, "--index", str(index), "--out", str(tmp_path)])
+    assert "nothing to learn from" in capsys.readouterr().err
+
+
+def test_a_broken_photo_is_named(tmp_path, capsys):
+    path = write_tiny(tmp_path / "data", train=1, val=1, photos=True)
+    (tmp_path / "data" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(
+            [
+                "pretrain",
+                *METHODS["distill"],
+                "--index",
+                str(path),
+                "--teacher.weights",
+                "mini",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+    assert "0.png" in capsys.readouterr().err
+
+
+def test_clip_by_itself_is_measured_on_all_points_and_on_those_that_a_photo_shows(tmp_path, capsys):
+    path = write_tiny(tmp_path / "data", train=1, val=2, photos=True)
+    (tmp_path / "data" / "ovs3d.yaml").write_text("weights: mini\n")
+    ask = ["evaluate", "--index", str(path), "--out", str(tmp_path / "report"), "--predictions"]
+    main([*ask, "--prompt", "white table; red box"])
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    metrics = report["metrics"]
+    assert report["weights"] == {"clip": "mini"}
+    predictions = [np.load(file) for file in sorted((tmp_path / "report" / "predictions").glob("*.npy"))]
+    truth = [np.load(tmp_path / "data" / f"{i}_labels.npy") for i in (1, 2)]
+    found, true = np.concatenate(predictions), np.concatenate(truth)
+    known, said = true > 0, found >= 0
+    assert metrics["answered"] == pytest.approx((known & said).sum() / known.sum())
+    assert 0.9 < metrics["answered"] < 1  # boxes hide some of the floor
+    right = (found == np.where(true == 50, 1, 0)) & known
+    assert metrics["accuracy"] == pytest.approx(right.sum() / known.sum())
+    assert metrics["accuracy_answered"] == pytest.approx(right.sum() / (known & said).sum())
+    assert metrics["miou"] < metrics["miou_answered"]
+    assert "| answered |" in capsys.readouterr().out
