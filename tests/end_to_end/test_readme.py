@@ -35,4 +35,6 @@ def test_the_commands_on_point_clouds_are_understood():
         "Evaluate",
         "View",
         "Infer",
+        "Pretrain",
+        "Infer",
     ]
