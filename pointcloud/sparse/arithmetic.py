@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pointcloud.sparse.kernel_map import KernelMap
-from pointcloud.sparse.products import product, product_of_transposed
+from pointcloud.sparse.products import add_product_of_transposed, product
 
 _NUMBERS = {"cpu": 2**19}
 """Gathered and produced numbers of a portion on a kind of device: 2 MB in float32 for a CPU's cache."""
@@ -54,11 +54,12 @@ def _forward(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     if kernel_map.identity is not None:
         y.copy_(product(x, kernels[kernel_map.identity], x.new_empty(y.shape)))
     read, made = x.new_empty(size, c_in), x.new_empty(size, c_out)
-    for source, target, parts in _portions(kernel_map, size):
-        torch.index_select(x, 0, source, out=read[: len(source)])
-        for k, here in parts:
-            product(read[here], kernels[k], made[here])
-        y.index_add_(0, target, made[: len(source)].to(y.dtype))
+    for source, target, offsets, counts in _portions(kernel_map, size):
+        rows, products = read[: len(source)], made[: len(source)]
+        torch.index_select(x, 0, source, out=rows)
+        for k, of_k, product_of_k in zip(offsets, rows.split(counts), products.split(counts), strict=True):
+            product(of_k, kernels[k], product_of_k)
+        y.index_add_(0, target, products.to(y.dtype))
     return y.to(x.dtype)
 
 
@@ -73,23 +74,25 @@ def _backward(
         grad_x = x.new_zeros(x.shape, dtype=_sum_dtype(x))
     if needed[1]:
         grad_weight = weight.new_zeros(weight.shape, dtype=_sum_dtype(x))
+        grad_kernels = grad_weight.unbind()
     if (k := kernel_map.identity) is not None:
         if grad_x is not None:
             grad_x.copy_(product(grad, kernels[k], torch.empty_like(x)))
         if grad_weight is not None:
-            grad_weight[k] = product_of_transposed(x, grad)
+            add_product_of_transposed(x, grad, grad_kernels[k])
     read, made, received = (x.new_empty(size, channels) for channels in (c_in, c_in, c_out))
-    for source, target, parts in _portions(kernel_map, size):
+    for source, target, offsets, counts in _portions(kernel_map, size):
         n = len(source)
-        torch.index_select(grad, 0, target, out=received[:n])
+        grads = torch.index_select(grad, 0, target, out=received[:n]).split(counts)
         if grad_weight is not None:
-            torch.index_select(x, 0, source, out=read[:n])
-            for k, here in parts:
-                grad_weight[k].add_(product_of_transposed(read[here], received[here]))
+            rows = torch.index_select(x, 0, source, out=read[:n]).split(counts)
+            for k, of_k, grad_of_k in zip(offsets, rows, grads, strict=True):
+                add_product_of_transposed(of_k, grad_of_k, grad_kernels[k])
         if grad_x is not None:
-            for k, here in parts:
-                product(received[here], kernels[k], made[here])
-            grad_x.index_add_(0, source, made[:n].to(grad_x.dtype))
+            products = made[:n]
+            for k, grad_of_k, product_of_k in zip(offsets, grads, products.split(counts), strict=True):
+                product(grad_of_k, kernels[k], product_of_k)
+            grad_x.index_add_(0, source, products.to(grad_x.dtype))
     return (
         None if grad_x is None else grad_x.to(x.dtype),
         None if grad_weight is None else grad_weight.to(weight.dtype),
@@ -105,15 +108,16 @@ def _portion(x: Tensor, channels: int) -> int:
     return max(1, _NUMBERS.get(x.device.type, _NUMBERS_ELSEWHERE) // channels)
 
 
-def _portions(kernel_map: KernelMap, size: int) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, slice]]]]:
-    """Source rows and target rows of at most ``size`` pairs at a time, and which of them are of which offset."""
+def _portions(kernel_map: KernelMap, size: int) -> Iterator[tuple[Tensor, Tensor, list[int], list[int]]]:
+    """Source rows and target rows of at most ``size`` pairs at a time; their offsets, and how many are of each."""
     ends, total, k = kernel_map.starts[1:], kernel_map.starts[-1], 0
     for first in range(0, total, size):
-        last, parts, done = min(first + size, total), [], first
+        last, offsets, counts, done = min(first + size, total), [], [], first
         while done < last:
             stop = min(ends[k], last)
             if done < stop:
-                parts.append((k, slice(done - first, stop - first)))
+                offsets.append(k)
+                counts.append(stop - done)
             done = stop
             k += done == ends[k]
-        yield kernel_map.source[first:last], kernel_map.target[first:last], parts
+        yield kernel_map.source[first:last], kernel_map.target[first:last], offsets, counts

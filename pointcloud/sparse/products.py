@@ -31,21 +31,26 @@ def product(
     if whole:
         pictures = functional.conv2d(_pictures(rows[:whole]), weight.T[:, :, None, None])
         out[:whole].view(_PICTURES, -1, weight.shape[1]).copy_(pictures[..., 0].transpose(1, 2))
-    torch.mm(rows[whole:], weight, out=out[whole:])
+        torch.mm(rows[whole:], weight, out=out[whole:])
+    else:
+        torch.mm(rows, weight, out=out)
     return out
 
 
-def product_of_transposed(rows: Float[Tensor, "m i"], others: Float[Tensor, "m o"]) -> Float[Tensor, "i o"]:
-    """rows.T @ others: the gradient of the weight of such a convolution."""
+def add_product_of_transposed(
+    rows: Float[Tensor, "m i"], others: Float[Tensor, "m o"], total: Float[Tensor, "i o"]
+) -> None:
+    """total += rows.T @ others: the gradient of the weight of such a convolution."""
     if _widened(rows):
-        return rows.float().T @ others.float()
+        total.addmm_(rows.float().T, others.float())
+        return
     whole = _whole(rows)
-    rest = rows[whole:].T @ others[whole:]
-    if not whole:
-        return rest
-    shape = (others.shape[1], rows.shape[1], 1, 1)
-    weight = conv2d_weight(_pictures(rows[:whole]), shape, _pictures(others[:whole]))
-    return rest.add_(weight[:, :, 0, 0].T)
+    if whole:
+        shape = (others.shape[1], rows.shape[1], 1, 1)
+        weight = conv2d_weight(_pictures(rows[:whole]), shape, _pictures(others[:whole]))
+        total.add_(weight[:, :, 0, 0].T)
+        rows, others = rows[whole:], others[whole:]
+    total.addmm_(rows.T, others)
 
 
 def _widened(rows: Tensor) -> bool:
