@@ -18,7 +18,7 @@ demo: $(DEPS)
 	$(BIN)/python scripts/demo.py
 
 test: $(DEPS) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(DEPS)
 	$(BIN)/ruff check .

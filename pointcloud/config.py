@@ -42,9 +42,6 @@ class Augment:
     """Largest relative change of size; 0: none."""
     shift_voxels: float = 1.0
     """Largest shift along each axis, so that voxels are not cut at the same places; 0: none."""
-    polar_mix: bool = False
-    """PolarMix, for labelled scans of a turning LiDAR: half of every second scan is another's, and the other's rare
-    things are pasted in at three angles."""
 
 
 @dataclass(frozen=True)

@@ -152,10 +152,8 @@ def _pretrain(
     """Train and write the run; one that was interrupted goes on from its last checkpoint.
 
     Raises:
-        InputError: no photos, or settings that need labels.
+        InputError: no photos.
     """
-    if command.augment.polar_mix:
-        raise InputError("--augment.polar-mix mixes labelled scans, and pre-training has no labels")
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share)

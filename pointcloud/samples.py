@@ -16,7 +16,6 @@ from pointcloud.config import Augment, Input, Net
 from pointcloud.frame import Frame, Scan, ScanFile
 from pointcloud.index import IGNORE, Index
 from pointcloud.nets.points import Points
-from pointcloud.polar_mix import polar_mix
 from pointcloud.scans import read_scan
 from pointcloud.voxelize import VoxelGrid
 
@@ -64,18 +63,7 @@ class Samples(TrainingSamples):
         return len(self.positions)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        scan = read_scan(self.scan_file(key[1]), self.index.dataset)
-        if self.augment is not None and self.augment.polar_mix:
-            scan = self._mixed(scan, key)
-        return self.batch(scan, key)
-
-    def _mixed(self, scan: Scan, key: tuple[int, int]) -> Scan:
-        """With another of the scans, drawn anew in each epoch."""
-        random = np.random.default_rng((self.seed, *key, 1))
-        other = read_scan(self.scan_file(int(random.integers(len(self)))), self.index.dataset)
-        if scan.labels is None or other.labels is None:
-            raise InputError(f"{self.frame(key[1]).name}: --augment.polar-mix mixes labelled scans only")
-        return polar_mix(scan, other, random)
+        return self.batch(read_scan(self.scan_file(key[1]), self.index.dataset), key)
 
     def frame(self, item: int) -> Frame:
         """Of an item."""

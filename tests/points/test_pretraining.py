@@ -217,7 +217,6 @@ def test_distractors_teach_nothing(index, teacher):
 
 
 MISTAKES = {
-    "mix": (["--index", "{index}", "--augment.polar-mix"], "mixes labelled scans"),
     "no photos": (["--index", "{bare}"], "no frame of these has a photo"),
     "unknown weights": (["--index", "{index}", "--teacher.weights", "vit/none"], "vit"),
     "unknown device": (["--index", "{index}", "--teacher.device", "abacus"], "unknown device 'abacus'"),

@@ -1,7 +1,6 @@
 """Scans as networks take them, and the order in which they come."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,27 +107,3 @@ def test_processes_share_each_step():
     whole = list(Steps(8, 4, seed=1))
     shares = [list(Steps(8, 2, seed=1, rank=rank, world=2)) for rank in range(2)]
     assert [a + b for a, b in zip(*shares, strict=True)] == whole
-
-
-def test_polar_mix_draws_another_scan_in_each_epoch_and_wants_labels(index, tmp_path):
-    still = Augment(rotate=False, flip=False, scale=0.0, shift_voxels=0.0, polar_mix=True)
-    net = Net(voxel_size_m=1.0)
-    mixed, plain = Samples(index, range(4), net, still, seed=1), Samples(index, range(4), net)
-    clouds = [{tuple(row) for row in plain[0, item].points.places.tolist()} for item in range(4)]
-    foreign = []
-    for epoch in range(30):
-        batch = mixed[epoch, 0]
-        assert len(batch.labels) == len(batch.points.places)
-        found = {tuple(row) for row in batch.points.places.tolist()}
-        foreign.append({item for item in range(1, 4) if len(found & clouds[item]) > 100})
-        assert found == {tuple(row) for row in mixed[epoch, 0].points.places.tolist()}
-    assert set.union(*foreign) == {1, 2, 3}
-    assert any(not each for each in foreign)
-
-    bare = replace(
-        index, lines=tuple(line.replace(b'"labels": "', b'"labels": null, "x": "') for line in index.lines)
-    )
-    assert bare[0].scan is not None
-    assert bare[0].scan.labels is None
-    with pytest.raises(InputError, match="mixes labelled scans only"):
-        Samples(bare, range(4), net, still)[0, 0]
