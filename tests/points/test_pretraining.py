@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny
 
@@ -20,8 +21,11 @@ from pointcloud import config
 from pointcloud.cli import main
 from pointcloud.config import Augment, Net, Pairing
 from pointcloud.index import read_index
+from pointcloud.model import PointModel
 from pointcloud.paired import PairedSamples
-from pointcloud.runs import load_run
+from pointcloud.pretrain import LOCAL, Consistency
+from pointcloud.pretrain_command import Clip2Scene
+from pointcloud.runs import TEXT, load_run
 from pointcloud.samples import Samples
 from pointcloud.teacher import Teacher, load_teacher
 
@@ -192,28 +196,39 @@ def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path
     assert stored.map(photo).shape[:2] == (HEIGHT // 32, WIDTH // 32)
 
 
-def test_distractors_teach_nothing(index, teacher):
-    from pointcloud.model import PointModel
-    from pointcloud.pretrain import LOCAL, Consistency
-    from pointcloud.pretrain_command import Clip2Scene
-    from pointcloud.runs import TEXT
+def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -> Consistency:
+    torch.manual_seed(0)
+    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d))
+    nowhere = Path("nowhere")
+    command = Clip2Scene(index=nowhere, out=nowhere, spatial_temporal="none", semantic="released", **how)
+    return Consistency(model.eval(), command.fit, samples, text, known, command)
 
+
+def test_distractors_teach_nothing(index, teacher):
     samples = paired(index, teacher)
     batch = samples[0, 0]
-    torch.manual_seed(0)
-    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), teacher.clip.d))
-    command = Clip2Scene(index=index, out=index, spatial_temporal="none", semantic="released")
-    direction = torch.nn.functional.normalize(batch.features.mean(dim=0), dim=0)
-    text = torch.stack([-direction, direction, direction])  # everything looks like the last two
-    fit = command.fit
+    direction = F.normalize(batch.features.mean(dim=0), dim=0)
+    text = torch.stack([-direction, direction, direction])  # everything looks like the second
+    assert consistency(samples, text[:2], 1).losses(batch)["semantic"].item() == 0
+    assert consistency(samples, text[:3], 2).losses(batch)["semantic"].item() > 0
 
-    def loss(known: int) -> float:
-        training = Consistency(model.eval(), fit, samples, text[: known + 1], known, command)
-        training._teaches_itself = lambda: False  # it has no trainer here
-        return training.losses(batch)["semantic"].item()
 
-    assert loss(1) == 0
-    assert loss(2) > 0
+def test_self_training_takes_the_networks_own_names_from_its_epoch_on(index, teacher):
+    samples = paired(index, teacher)
+    batch = samples[0, 0]
+    text = F.normalize(torch.randn(5, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
+    taught = consistency(samples, text, 5, self_training_from=0, self_training_probability=1.0)
+    points = taught.model(batch.scans.points)[TEXT][batch.point]
+    names = {
+        "own": (points @ text.T).argmax(dim=1),
+        "pixels": (F.normalize(batch.features, dim=1) @ text.T).argmax(dim=1),
+    }
+    assert (names["own"] != names["pixels"]).any()
+    expected = {whose: F.cross_entropy(points @ text.T, labels) for whose, labels in names.items()}
+    torch.testing.assert_close(taught.losses(batch)["semantic"], expected["own"])
+    for never in ({"self_training_from": 1}, {"self_training_from": 0, "self_training_probability": 0.0}):
+        found = consistency(samples, text, 5, **never).losses(batch)["semantic"]
+        torch.testing.assert_close(found, expected["pixels"])
 
 
 MISTAKES = {
