@@ -18,7 +18,7 @@ demo: $(DEPS)
 	$(BIN)/python scripts/demo.py
 
 test: $(DEPS) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEPS)
 	$(BIN)/ruff check .

@@ -11,9 +11,10 @@ from timm.models.vision_transformer import VisionTransformer
 from tiny_models import TINY_DINO, TINY_VIT, random_clip, randomize
 
 from ovs3d.cli import main
+from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation import clip as clip_module
-from ovs3d.foundation import features_command, tiles
+from ovs3d.foundation import tiles
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.crops import TileSpec, resize
 from ovs3d.foundation.dense import dense_features
@@ -203,5 +204,5 @@ def test_a_device_that_is_not_there_is_refused(scene, weights, capsys, device):
 
 def test_cuda_is_used_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert features_command._device(None) == "cuda"
-    assert features_command._device("cpu") == "cpu"
+    assert usable_device(None) == "cuda"
+    assert usable_device("cpu") == "cpu"
