@@ -11,7 +11,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from ovs3d.errors import command_line
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
-from pointcloud.config import Augment, Fit, Net, Pairing, Teacher
+from pointcloud.config import Pairing, Teacher, Training
 from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Features, Pretrain
 
@@ -19,21 +19,9 @@ _DESCRIPTION = "Sparse 3D networks on LiDAR and RGB-D scans: index a data set, t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune:
+class Finetune(Training):
     """Train on labels, from scratch or from a pre-trained network; a run that was interrupted goes on."""
 
-    index: Path
-    """Index of the data set, which ovs3d-points index wrote."""
-    out: Path
-    """Folder of the run: checkpoints, TensorBoard, report.json, and the network itself."""
-    root: Path | None = None
-    """Where the data set lies now, if it was moved since."""
-    init: Path | None = None
-    """Pre-trained trunk: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
-    percent: float = 100.0
-    """Share of the labels to train on: 1, 5, 10, 25 or 100."""
-    share: Literal["scene", "frame"] = "scene"
-    """What it is a share of: scenes as in SLidR, or frames of all scenes as in CLIP2Scene; the two do not compare."""
     held_out: Literal["val", "test"] = "val"
     """Split that the report is about."""
     head: Literal["linear", "text"] = "linear"
@@ -41,9 +29,6 @@ class Finetune:
     weights: str | None = None
     """CLIP weights of the texts, for --head text. Default: what ovs3d.yaml in the data set's folder names, else
     ViT-B-16/openai."""
-    net: Net = field(default_factory=Net)
-    augment: Augment = field(default_factory=Augment)
-    fit: Fit = field(default_factory=Fit)
 
     def run(self) -> None:
         """Train, and print the report."""

@@ -1,6 +1,6 @@
 """Settings of networks and of their training; their fields are the flags of ``ovs3d-points``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -107,3 +107,24 @@ class Teacher:
     """Folder of the features. Default: .ovs3d in the data set's folder."""
     device: str | None = None
     """Where CLIP runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every training is told."""
+
+    index: Path
+    """Index of the data set, which ovs3d-points index wrote."""
+    out: Path
+    """Folder of the run: checkpoints, TensorBoard, the network itself, and report.json of a training on labels."""
+    root: Path | None = None
+    """Where the data set lies now, if it was moved since."""
+    init: Path | None = None
+    """Trunk to start from: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
+    percent: float = 100.0
+    """Share of the frames, and of their labels, to train on: 1, 5, 10, 25 or 100."""
+    share: Literal["scene", "frame"] = "scene"
+    """What it is a share of: scenes as in SLidR, or frames of all scenes as in CLIP2Scene; the two do not compare."""
+    net: Net = field(default_factory=Net)
+    augment: Augment = field(default_factory=Augment)
+    fit: Fit = field(default_factory=Fit)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pointcloud.config import Augment, Fit, Net, Pairing, Teacher
+from pointcloud.config import Pairing, Teacher, Training
 
 Split = Literal["train", "val", "test"]
 
@@ -46,26 +46,11 @@ class Features:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretraining:
-    """What all methods ask for."""
+class Pretraining(Training):
+    """What all methods are told."""
 
-    index: Path
-    """Index of the data set, which ovs3d-points index wrote."""
-    out: Path
-    """Folder of the run: checkpoints, TensorBoard, and the network itself."""
-    root: Path | None = None
-    """Where the data set lies now, if it was moved since."""
-    init: Path | None = None
-    """Trunk to start from: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
-    percent: float = 100.0
-    """Share of the frames to train on: 1, 5, 10, 25 or 100."""
-    share: Literal["scene", "frame"] = "scene"
-    """What it is a share of: scenes, or frames of all scenes."""
-    net: Net = field(default_factory=Net)
     teacher: Teacher = field(default_factory=Teacher)
     pairs: Pairing = field(default_factory=Pairing)
-    augment: Augment = field(default_factory=Augment)
-    fit: Fit = field(default_factory=Fit)
 
 
 @dataclass(frozen=True, kw_only=True)

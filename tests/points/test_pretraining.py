@@ -2,16 +2,14 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny
+from trainings import killed_at, losses
 
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.dense import dense_features
@@ -35,18 +33,6 @@ METHODS = {
     "distill": ["distill", *FLAGS],
     "clip2scene": ["clip2scene", *FLAGS, "--prompt", "table; mug; cone", "--sweeps", "2"],
 }
-KILL = f"""
-import os, signal, sys
-from pointcloud.lightning_module import PointTraining
-from pointcloud.cli import main
-step = PointTraining.training_step
-def deadly(self, batch, index):
-    if self.global_step == {KILLED_AT}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, index)
-PointTraining.training_step = deadly
-main(sys.argv[1:])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +52,6 @@ def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp(request.param)
     main(["pretrain", *METHODS[request.param], "--index", str(index), "--out", str(out)])
     return request.param, out
-
-
-def losses(out: Path, name: str = "loss") -> dict[int, float]:
-    events = EventAccumulator(str(out / "tensorboard")).Reload()
-    return {event.step: event.value for event in events.Scalars(f"train/{name}")}
 
 
 def paired(index: Path, teacher: Teacher, augment: Augment | None = None, sweeps: int = 1) -> PairedSamples:
@@ -109,7 +90,7 @@ def test_the_run_answers_to_words(trained, index, tmp_path, capsys):
 def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
     method, out = trained
     line = ["pretrain", *METHODS[method], "--index", str(index), "--out", str(tmp_path / "run")]
-    killed = subprocess.run([sys.executable, "-c", KILL, *line], capture_output=True, text=True)
+    killed = killed_at(KILLED_AT, line)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     main(line)
     whole, resumed = losses(out), losses(tmp_path / "run")

@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_scans import CLASSES, tiny_scan, write_tiny
+from trainings import killed_at, losses
 
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
@@ -27,18 +25,6 @@ from pointcloud.samples import Samples, collate
 
 KILLED_AT = 9
 FLAGS = ["--net.voxel-size-m", "0.2", "--fit.epochs", "8", "--fit.batch-size", "2", "--fit.save-every", "1"]
-KILL = f"""
-import os, signal, sys
-from pointcloud.lightning_module import PointTraining
-from pointcloud.cli import main
-step = PointTraining.training_step
-def deadly(self, batch, index):
-    if self.global_step == {KILLED_AT}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, batch, index)
-PointTraining.training_step = deadly
-main(sys.argv[1:])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +38,6 @@ def trained(index, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("run")
     main(["finetune", "--index", str(index), "--out", str(out), *FLAGS])
     return out
-
-
-def losses(out: Path) -> dict[int, float]:
-    """Loss of each step, as TensorBoard shows it; the last one counts."""
-    events = EventAccumulator(str(out / "tensorboard")).Reload()
-    return {event.step: event.value for event in events.Scalars("train/loss")}
 
 
 def test_training_writes_a_run_a_report_and_what_tensorboard_shows(trained, index):
@@ -77,7 +57,7 @@ def test_training_writes_a_run_a_report_and_what_tensorboard_shows(trained, inde
 
 def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
     line = ["finetune", "--index", str(index), "--out", str(tmp_path / "run"), *FLAGS]
-    killed = subprocess.run([sys.executable, "-c", KILL, *line], capture_output=True, text=True)
+    killed = killed_at(KILLED_AT, line)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "run" / "run.json").exists()
     main(line)

@@ -1,0 +1,33 @@
+"""Trainings that die, and what TensorBoard shows of those that do not."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+_KILL = """
+import os, signal, sys
+from pointcloud.lightning_module import PointTraining
+from pointcloud.cli import main
+step = PointTraining.training_step
+def deadly(self, batch, index):
+    if self.global_step == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, index)
+PointTraining.training_step = deadly
+main(sys.argv[1:])
+"""
+
+
+def killed_at(step: int, line: Sequence[str]) -> subprocess.CompletedProcess:
+    """A command that kills itself in a step."""
+    script = _KILL.format(step=step)
+    return subprocess.run([sys.executable, "-c", script, *line], capture_output=True, text=True, check=False)
+
+
+def losses(out: Path, name: str = "loss") -> dict[int, float]:
+    """A loss in each step of a run; what was written last counts."""
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    return {event.step: event.value for event in events.Scalars(f"train/{name}")}
