@@ -2,7 +2,7 @@
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -19,6 +19,12 @@ def mean_over_processes(value: Tensor) -> Tensor:
     value = value.detach().clone().to(torch.float64)
     dist.all_reduce(value)
     return value / dist.get_world_size()
+
+
+def mean_over_all(total: Float[Tensor, ""], count: Int64[Tensor, ""] | int) -> Float[Tensor, ""]:
+    """A sum over this process's rows as its share of the mean over the rows of all processes; 0 if there are none."""
+    count = torch.as_tensor(count, device=total.device)
+    return total / mean_over_processes(count).clamp_min(1).to(total.dtype)
 
 
 class BatchNorm1d(nn.BatchNorm1d):

@@ -21,13 +21,11 @@ from ovs3d.query import similarity
 from pointcloud.distributed import mean_over_processes
 from pointcloud.evaluate import PROTOCOL, answers, confusion_of
 from pointcloud.index import read_index
-from pointcloud.lightning_module import PointTraining, begin, trainer
+from pointcloud.lightning_module import PointTraining, begin, new_model, trainer
 from pointcloud.model import PointModel
-from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, text_embeddings, write_run
 from pointcloud.samples import Batch, Samples
-from pointcloud.sparse import use_backend
 from pointcloud.teacher import clip_weights
 
 if TYPE_CHECKING:
@@ -98,10 +96,7 @@ def finetune(command: Finetune) -> Path | None:
         weights = clip_weights(command.weights, index.dataset.root)
         text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"))
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
-    model = PointModel(command.net, heads)
-    if command.init is not None:
-        load_trunk(model.net, command.init)
-    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    model = new_model(command, heads)
     settings = asdict(command)
     about = About(command.net, heads, classes, weights, settings)
     last = begin(command.out, settings)

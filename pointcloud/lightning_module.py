@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 
 from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
-from pointcloud.config import Fit
+from pointcloud.config import Fit, Training
 from pointcloud.model import PointModel
+from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.samples import Steps, TrainingSamples
+from pointcloud.sparse import use_backend
 
 
 class PointTraining(lightning.LightningModule):
@@ -103,6 +105,22 @@ class _Progress(TQDMProgressBar):
         return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
+def new_model(command: Training, heads: Mapping[str, int]) -> PointModel:
+    """The network that a training starts with, its trunk from ``--init``, its back-end ready.
+
+    Args:
+        heads: name and channels of each.
+
+    Raises:
+        InputError: the trunk cannot be taken from there, or there is no such back-end.
+    """
+    model = PointModel(command.net, heads)
+    if command.init is not None:
+        load_trunk(model.net, command.init)
+    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return model
+
+
 def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
     """The checkpoint from which a run goes on; None: it starts anew, and its settings are noted.
 
@@ -126,7 +144,7 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def trainer(out: Path, fit: Fit, validate_every: int) -> lightning.Trainer:
+def trainer(out: Path, fit: Fit, validate_every: int = 1) -> lightning.Trainer:
     """Lightning's loop: progress bar, TensorBoard, checkpoints in ``out/checkpoints``."""
     folder = out / "checkpoints"
 

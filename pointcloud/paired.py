@@ -9,9 +9,9 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from pointcloud.config import Pairing
-from pointcloud.frame import Photo, Scan
+from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.pairing import pair
-from pointcloud.samples import Batch, Samples, TrainingSamples, collate
+from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
 from pointcloud.teacher import Teacher
@@ -57,7 +57,7 @@ class PairedSamples(TrainingSamples):
 
     def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
         frame = self.samples.frame(key[1])
-        merged = self._merged(key)
+        merged = self._merged(frame, key)
         scans = [
             self.samples.batch(merged.of(number), key, number) for number in range(merged.sweep.max() + 1)
         ]
@@ -74,11 +74,10 @@ class PairedSamples(TrainingSamples):
             torch.cat([each.features for each in batches]),
         )
 
-    def _merged(self, key: tuple[int, int]) -> MergedScan:
+    def _merged(self, frame: Frame, key: tuple[int, int]) -> MergedScan:
         """A frame's scan with earlier sweeps. Label files are not even opened."""
         random = np.random.default_rng((self.samples.seed, *key, 1))
-        file, frame = self.samples.scan_file(key[1]), self.samples.frame(key[1])
-        chosen = [file, *choose_sweeps(frame.sweeps, self.sweeps - 1, random)]
+        chosen = [scan_file(frame), *choose_sweeps(frame.sweeps, self.sweeps - 1, random)]
         scan, *earlier = (
             read_scan(replace(each, labels=None), self.samples.index.dataset) for each in chosen
         )

@@ -15,9 +15,8 @@ from torch import Tensor
 from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.index import read_index
-from pointcloud.lightning_module import PointTraining, begin, trainer
+from pointcloud.lightning_module import PointTraining, begin, new_model, trainer
 from pointcloud.model import PointModel
-from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.objectives.clip2scene import (
     pixel_cosine,
     semantic_contrast,
@@ -28,7 +27,6 @@ from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples
-from pointcloud.sparse import use_backend
 from pointcloud.teacher import load_teacher, photos_of
 
 if TYPE_CHECKING:
@@ -86,10 +84,10 @@ class Consistency(PairedTraining):
         outputs = self.model(batch.scans.points)
         points = outputs[TEXT][batch.point].float()
         pixels = F.normalize(batch.features, dim=1)
-        labels = (pixels @ self.text.T).argmax(dim=1)
+        labels = self._names(pixels)
         parts = {}
         if how.semantic != "none":
-            taught = self._own_labels(points) if self._teaches_itself() else labels
+            taught = self._names(points) if self._teaches_itself() else labels
             known = taught < self.known  # the others are distractors
             loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
             parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
@@ -104,8 +102,9 @@ class Consistency(PairedTraining):
         how = self.command
         return self.current_epoch >= how.self_training_from and coin < how.self_training_probability
 
-    def _own_labels(self, points: Tensor) -> Tensor:
-        return (points @ self.text.T).argmax(dim=1)
+    def _names(self, features: Tensor) -> Tensor:
+        """The text nearest in angle to each feature, distractors among them."""
+        return (features @ self.text.T).argmax(dim=1)
 
     def _agreement(self, points: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
         if self.command.spatial_temporal == "cosine":
@@ -161,14 +160,11 @@ def _pretrain(
     teacher = load_teacher(command.teacher, index.dataset.root)
     scans = Samples(index, chosen, command.net, command.augment, command.fit.seed)
     channels = dict.fromkeys(heads, teacher.clip.d)
-    model = PointModel(command.net, channels)
-    if command.init is not None:
-        load_trunk(model.net, command.init)
-    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    model = new_model(command, channels)
     module = training(model, PairedSamples(scans, teacher, command.pairs, sweeps))
     settings = asdict(command)
     last = begin(command.out, settings)
-    loop = trainer(command.out, command.fit, command.fit.epochs)
+    loop = trainer(command.out, command.fit)
     loop.fit(module, ckpt_path=last, weights_only=True)
     if loop.is_global_zero:
         about = About(command.net, channels, index.dataset.classes, teacher.clip.weights, settings)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
@@ -14,7 +13,7 @@ from pointcloud.evaluate import Answer
 from pointcloud.objectives.distillation import over_photos
 from pointcloud.paired import look
 from pointcloud.runs import TEMPERATURE
-from pointcloud.samples import Samples
+from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.teacher import Teacher
 
@@ -31,9 +30,11 @@ def projected(
         Answers; -1 for points that no photo shows, with score 0.
     """
     for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
-        scan = read_scan(samples.scan_file(item), samples.index.dataset)
-        features, rows = over_photos(*reversed(look(teacher, scan, samples.frame(item).photos, how)))
-        similarities = similarity(F.normalize(features, dim=1), embeddings)
+        frame = samples.frame(item)
+        scan = read_scan(scan_file(frame), samples.index.dataset)
+        point, seen = look(teacher, scan, frame.photos, how)
+        features, rows = over_photos(seen, point)
+        similarities = similarity(features, embeddings)
         prediction, score = torch.full((len(scan.xyz),), -1), torch.zeros(len(scan.xyz))
         prediction[rows] = labels(similarities, distractors)
         score[rows] = probabilities(similarities, TEMPERATURE).amax(dim=1)

@@ -63,22 +63,11 @@ class Samples(TrainingSamples):
         return len(self.positions)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        return self.batch(read_scan(self.scan_file(key[1]), self.index.dataset), key)
+        return self.batch(read_scan(scan_file(self.frame(key[1])), self.index.dataset), key)
 
     def frame(self, item: int) -> Frame:
         """Of an item."""
         return self.index[self.positions[item]]
-
-    def scan_file(self, item: int) -> ScanFile:
-        """The scan of an item.
-
-        Raises:
-            InputError: it has none.
-        """
-        frame = self.frame(item)
-        if frame.scan is None:
-            raise InputError(f"{frame.name} has no point cloud, only photos")
-        return frame.scan
 
     def batch(self, scan: Scan, key: tuple[int, int], number: int = 0) -> Batch:
         """A scan of the item, by itself, with the augmentation of the key; each of several numbers has its own."""
@@ -89,6 +78,17 @@ class Samples(TrainingSamples):
 
     def collate(self, batches: Sequence[Batch]) -> Batch:
         return collate(batches)
+
+
+def scan_file(frame: Frame) -> ScanFile:
+    """The scan of a frame.
+
+    Raises:
+        InputError: it has none.
+    """
+    if frame.scan is None:
+        raise InputError(f"{frame.name} has no point cloud, only photos")
+    return frame.scan
 
 
 def sample(

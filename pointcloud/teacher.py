@@ -42,9 +42,8 @@ class Teacher:
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
         """Features at pixels of the photo, between the centres of patches linearly, float32; not of unit length."""
         size = torch.tensor([photo.camera.height, photo.camera.width])
-        places = (
-            ((row_col + 0.5) / size * 2 - 1).flip(1).float()
-        )  # (x, y), -1 and 1 at the borders of the photo
+        # (x, y), -1 and 1 at the borders of the photo
+        places = ((row_col + 0.5) / size * 2 - 1).flip(1).float()
         grid = self.map(photo.path).float().permute(2, 0, 1)[None]
         found = F.grid_sample(grid, places[None, :, None], padding_mode="border", align_corners=False)
         return found[0, :, :, 0].T

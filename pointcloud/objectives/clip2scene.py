@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pointcloud.distributed import mean_over_processes
+from pointcloud.distributed import mean_over_all
 
 
 def semantic_contrast(
@@ -48,7 +48,7 @@ def semantic_cross_entropy(
     Features keep their length and nothing is divided by a temperature. Of several processes the mean is over all pairs.
     """
     total = F.cross_entropy(points @ text.T, labels, reduction="sum")
-    return total / _pairs_of_all(labels).to(total)
+    return mean_over_all(total, len(labels))
 
 
 def spatial_temporal(
@@ -77,13 +77,13 @@ def spatial_temporal(
     n = int(cell.max()) + 1 if len(cell) else 0
     fused = features.new_zeros(n, features.shape[1]).index_add(0, where, weights[:, None] * features)
     total = torch.sigmoid(-(points * fused[cell]).sum(dim=1)).sum()
-    return total / _pairs_of_all(labels).to(total)
+    return mean_over_all(total, len(labels))
 
 
 def pixel_cosine(points: Float[Tensor, "m d"], pixels: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
     """1 - cos of the features of a point and of its pixel, mean over pairs: what the code has for ScanNet instead."""
     total = (1 - F.cosine_similarity(points, pixels, dim=1)).sum()
-    return total / _pairs_of_all(points).to(total)
+    return mean_over_all(total, len(points))
 
 
 def segment_softmax(scores: Float[Tensor, " m"], segment: Int64[Tensor, " m"]) -> Float[Tensor, " m"]:
@@ -92,8 +92,3 @@ def segment_softmax(scores: Float[Tensor, " m"], segment: Int64[Tensor, " m"]) -
     highest = scores.new_full((n,), -torch.inf).scatter_reduce(0, segment, scores.detach(), "amax")
     exponentials = (scores - highest[segment]).exp()
     return exponentials / scores.new_zeros(n).index_add(0, segment, exponentials)[segment]
-
-
-def _pairs_of_all(rows: Tensor) -> Tensor:
-    """Pairs of all processes over the number of processes, at least 1: a sum over it is this process's share."""
-    return mean_over_processes(torch.tensor(len(rows), device=rows.device)).clamp_min(1)

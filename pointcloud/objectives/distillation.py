@@ -1,11 +1,10 @@
 """Distillation of photos' features into points (OpenScene; Peng et al., CVPR 2023)."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pointcloud.distributed import mean_over_processes
+from pointcloud.distributed import mean_over_all
 
 
 def over_photos(
@@ -40,6 +39,4 @@ def distillation(
     """
     taught, rows = over_photos(features, point)
     distance = 1 - F.cosine_similarity(points[rows], taught, dim=1)
-    return distance.sum() / mean_over_processes(torch.tensor(len(rows), device=rows.device)).clamp_min(1).to(
-        distance
-    )
+    return mean_over_all(distance.sum(), len(rows))

@@ -5,14 +5,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from pointcloud.distributed import mean_over_processes
+from pointcloud.distributed import mean_over_all
 from pointcloud.index import IGNORE
 
 
 def cross_entropy(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
     """Mean over the labelled points of all processes; 0 if there are none."""
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / mean_over_processes((labels != IGNORE).sum()).clamp_min(1).to(total.dtype)
+    return mean_over_all(total, (labels != IGNORE).sum())
 
 
 def lovasz_softmax(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
