@@ -52,11 +52,11 @@ class Fit:
     """How often all chosen scans are seen."""
     batch_size: int = 4
     """Scans in a step, on each device."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """adamw with a warm-up over the first tenth, or sgd with momentum 0.9 and dampening 0.1 (SLidR); both end in a
-    cosine."""
-    lr: float = 4e-3
-    """Highest learning rate of the trunk."""
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """muon makes the updates of kernels orthogonal, and is adamw for the rest; both warm up over the first tenth. sgd
+    has momentum 0.9 and dampening 0.1 (SLidR). All end in a cosine."""
+    lr: float = 1.2e-2
+    """Highest learning rate of the trunk; adamw wants a third of it."""
     lr_head: float | None = None
     """Highest learning rate of the heads. Default: as the trunk's. SLidR has 0.02 and 2.0 at 1 % of the labels."""
     weight_decay: float = 1e-2

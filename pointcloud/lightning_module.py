@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
+from ovs3d.optim import Muon
 from pointcloud.config import Fit, Training
 from pointcloud.model import PointModel
 from pointcloud.nets.checkpoint import load_trunk
@@ -54,7 +55,8 @@ class PointTraining(lightning.LightningModule):
             optimizer = torch.optim.SGD(groups, momentum=0.9, dampening=0.1, weight_decay=fit.weight_decay)
             warm = 0
         else:
-            optimizer = torch.optim.AdamW(groups, weight_decay=fit.weight_decay)
+            kind = Muon if fit.optimizer == "muon" else torch.optim.AdamW
+            optimizer = kind(groups, lr=fit.lr, weight_decay=fit.weight_decay)
             warm = max(1, steps // 10)
 
         def factor(step: int) -> float:

@@ -34,8 +34,22 @@ class PointModel(nn.Module):
         return {name: values[rows] for name, values in self.net.heads(self.net(voxels)).items()}
 
     def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
-        """Trunk and heads, each with its learning rate."""
+        """Trunk and heads, each with its learning rate; of the trunk, matrices are apart, as ``Muon`` wants them."""
         heads = {id(p) for name in self.net.head_names for p in self.net.get_submodule(name).parameters()}
-        trunk = [p for p in self.parameters() if id(p) not in heads and p.requires_grad]
-        ends = [p for p in self.parameters() if id(p) in heads and p.requires_grad]
-        return [{"params": trunk, "lr": lr}, {"params": ends, "lr": lr_head}]
+        kernels, weights, others, ends = [], [], [], []
+        for name, p in self.named_parameters():
+            if id(p) in heads:
+                ends.append(p)
+            elif name.endswith(".kernel"):
+                kernels.append(p)
+            elif name.endswith(".weight") and p.dim() > 1:
+                weights.append(p)
+            else:
+                others.append(p)
+        groups = [
+            {"params": kernels, "lr": lr, "outputs": -1},
+            {"params": weights, "lr": lr, "outputs": 0},
+            {"params": others, "lr": lr},
+            {"params": ends, "lr": lr_head},
+        ]
+        return [group for group in groups if group["params"]]

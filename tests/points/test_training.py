@@ -145,3 +145,17 @@ def test_two_processes_give_the_gradient_of_one(index, tmp_path):
     norms = [value for name, value in model.state_dict().items() if "running" in name]
     for one, two in zip(grads + norms, shared["grads"] + shared["norms"], strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["minkunet-small", "spvcnn"])
+def test_every_parameter_learns_in_one_group_and_matrices_are_apart(name):
+    model = PointModel(Net(name=name), {"linear": 5})
+    names = {id(p): each for each, p in model.named_parameters()}
+    groups = model.parameter_groups(0.1, 0.2)
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(names)
+    for group in groups:
+        for p in group["params"]:
+            of_head = "linear" in names[id(p)]
+            assert group["lr"] == (0.2 if of_head else 0.1)
+            last = -1 if names[id(p)].endswith("kernel") else 0
+            assert group.get("outputs") == (last if p.dim() > 1 and not of_head else None)
