@@ -48,6 +48,8 @@ def test_trainval_takes_the_first_official_names_4_to_1(tmp_path):
         ({"scenes": 11}, "--scenes.*2 to 10"),
         ({"scenes": 12, "format": "semantickitti"}, "--scenes.*2 to 11"),
         ({"frames": 0}, "--frames"),
+        ({"interval_s": 0.4}, "--interval-s.*0.5 to 60"),
+        ({"interval_s": 0.0, "format": "semantickitti"}, "--interval-s.*0.1 to 60"),
         ({"sweeps": 10}, "--sweeps"),
         ({"width": 8}, "--width"),
     ],

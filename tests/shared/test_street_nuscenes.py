@@ -19,7 +19,8 @@ from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
 VERSION, SWEEPS = "v1.0-mini", 3
 FRAMES = {"scene-0061": 2, "scene-0103": 1, "scene-0916": 1}
 """Key frames; only the first scene has sweeps."""
-SWEPT = [-0.15, -0.1, -0.05, 0.0, 0.35, 0.4, 0.45, 0.5]
+INTERVAL_S = 0.8
+SWEPT = [-0.15, -0.1, -0.05, 0.0, 0.65, 0.7, 0.75, 0.8]
 MINI_VAL = ("scene-0103", "scene-0916")
 devkit = pytest.importorskip("nuscenes.nuscenes", reason="needs the nuscenes-devkit")
 
@@ -28,7 +29,9 @@ devkit = pytest.importorskip("nuscenes.nuscenes", reason="needs the nuscenes-dev
 def scenes():
     world = make_street(7)
     rig = nuscenes_rig(192, azimuth_steps=360)
-    return [Drive(name, world, rig, frames, SWEEPS * (frames > 1)) for name, frames in FRAMES.items()]
+    return [
+        Drive(name, world, rig, frames, SWEEPS * (frames > 1), INTERVAL_S) for name, frames in FRAMES.items()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_sweeps_are_linked_every_50_milliseconds_before_and_between_key_frames(n
                 break
             row = nusc.get("sample_data", row["next"])
         assert times == pytest.approx(expected)
-        assert keys == [time in (0.0, 0.5) for time in times]
+        assert keys == [time in (0.0, INTERVAL_S) for time in times]
 
 
 def test_poses_and_calibration_are_those_of_the_world(nusc, scenes):
@@ -128,7 +131,7 @@ def test_the_files_hold_what_the_lidar_saw_at_their_time(nusc, root, scenes):
     for row in (key, nusc.get("sample_data", key["prev"])):
         at_s = seconds(scene, row)
         pose = scene.world.world_from_ego(at_s) @ scene.rig.ego_from_lidar
-        rng = np.random.default_rng((scene.world.seed, 4, 10 + round(at_s / 0.05)))
+        rng = np.random.default_rng((scene.world.seed, 4, round(INTERVAL_S / 0.05) + round(at_s / 0.05)))
         found = sweep(scene.rig.lidar, SURFACES, scene.world.at(at_s).scene, pose, rng)
         cloud = LidarPointCloud.from_file(str(root / row["filename"])).points
         assert (found.xyz == cloud[:3].T).all()
@@ -189,7 +192,7 @@ def test_the_devkit_merges_sweeps_to_where_they_were_cast_from(nusc, scenes, roo
     for age in (0.0, 0.05, 0.1, 0.15):
         xyz = LidarPointCloud.from_file(str(root / row["filename"])).points[:3].T.astype(np.float64)
         xyz = xyz[(np.abs(xyz[:, :2]) >= 1.0).any(axis=1)]  # the devkit leaves out the vehicle's own roof
-        in_world = transform(scene.world.world_from_ego(0.5 - age) @ scene.rig.ego_from_lidar, xyz)
+        in_world = transform(scene.world.world_from_ego(INTERVAL_S - age) @ scene.rig.ego_from_lidar, xyz)
         assert merged[lag[0].round(3) == age] == pytest.approx(in_world, abs=2e-3)
         row = nusc.get("sample_data", row["prev"]) if row["prev"] else row
 

@@ -11,6 +11,7 @@ from ovs3d.worlds.streets.rig import kitti_rig
 from ovs3d.worlds.streets.street import make_street, photo
 from ovs3d.worlds.streets.write_semantickitti import write_sequence
 
+INTERVAL_S = 0.3
 FRAMES = 3
 RAW_IDS = {
     0,
@@ -56,7 +57,7 @@ def rig():
 @pytest.fixture(scope="module")
 def folder(world, rig, tmp_path_factory):
     path = tmp_path_factory.mktemp("kitti") / "sequences" / "08"
-    write_sequence(path, world, rig, FRAMES)
+    write_sequence(path, world, rig, FRAMES, INTERVAL_S)
     return path
 
 
@@ -88,7 +89,7 @@ def test_points_and_labels_come_in_pairs(folder):
         assert set(raw.tolist()) <= RAW_IDS | MOVING
         assert set(raw[thing > 0].tolist()) <= MOVING | {10, 11, 13, 15, 18, 20, 30, 31, 32}
     assert len(np.loadtxt(folder / "times.txt")) == len(poses(folder)) == FRAMES
-    assert np.diff(np.loadtxt(folder / "times.txt")) == pytest.approx(0.1)
+    assert np.diff(np.loadtxt(folder / "times.txt")) == pytest.approx(INTERVAL_S)
 
 
 def test_what_moves_has_the_raw_ids_of_what_moves(folder, world):
@@ -111,7 +112,9 @@ def test_the_photo_sees_the_points_where_the_calibration_puts_them(folder, world
             np.vstack([calib["Tr"], [0, 0, 0, 1]]) @ np.column_stack([points[:, :3], np.ones(len(points))]).T
         )
         col, row, depth = calib["P2"] @ camera
-        view = render(world.at(frame * 0.1).scene, rig.cameras[0].at(world.world_from_ego(frame * 0.1)))
+        view = render(
+            world.at(frame * INTERVAL_S).scene, rig.cameras[0].at(world.world_from_ego(frame * INTERVAL_S))
+        )
         height, width = view.labels.shape
         assert Image.open(folder / "image_2" / f"{frame:06d}.png").size == (width, height) == (400, 121)
         ahead = depth > 1
@@ -126,14 +129,15 @@ def test_the_photo_sees_the_points_where_the_calibration_puts_them(folder, world
 
 
 def test_the_photo_is_that_of_its_time(folder, world, rig):
-    rgb = photo(world.at(0.2), rig.cameras[0].at(world.world_from_ego(0.2)))
+    at_s = 2 * INTERVAL_S
+    rgb = photo(world.at(at_s), rig.cameras[0].at(world.world_from_ego(at_s)))
     assert (np.asarray(Image.open(folder / "image_2" / "000002.png")) == rgb).all()
 
 
 def test_the_calibration_is_that_of_the_camera(folder, world, rig):
     calib, points = calibration(folder), scan(folder, 1)[0][:, :3].astype(np.float64)
-    camera = rig.cameras[0].at(world.world_from_ego(0.1))
-    in_world = transform(world.world_from_ego(0.1) @ rig.ego_from_lidar, points)
+    camera = rig.cameras[0].at(world.world_from_ego(INTERVAL_S))
+    in_world = transform(world.world_from_ego(INTERVAL_S) @ rig.ego_from_lidar, points)
     in_camera = transform(camera.camera_from_world, in_world)
     tr, p2 = (np.vstack([calib[name], [0, 0, 0, 1]]) for name in ("Tr", "P2"))
     col_row_depth = transform(p2, transform(tr, points))
@@ -155,8 +159,8 @@ def test_poses_bring_what_stands_still_to_one_place(folder, world, rig):
     calib, (first, _, last) = calibration(folder), poses(folder)
     camera_from_lidar = np.vstack([calib["Tr"], [0, 0, 0, 1]])
     assert first == pytest.approx(np.eye(4), abs=1e-9)
-    lidar = [world.world_from_ego(t) @ rig.ego_from_lidar for t in (0.0, 0.2)]
+    lidar = [world.world_from_ego(t) @ rig.ego_from_lidar for t in (0.0, 2 * INTERVAL_S)]
     expected = np.linalg.inv(lidar[0]) @ lidar[1]
     found = np.linalg.inv(camera_from_lidar) @ last @ camera_from_lidar
     assert found == pytest.approx(expected, abs=1e-6)
-    assert found[0, 3] == pytest.approx(0.2 * world.ego_mps, rel=0.02)
+    assert found[0, 3] == pytest.approx(2 * INTERVAL_S * world.ego_mps, rel=0.02)

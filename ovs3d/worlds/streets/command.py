@@ -12,6 +12,7 @@ _MINI = (
     ("0061", "0553", "0655", "0757", "0796", "1077", "1094", "1100"),
     ("0103", "0916"),
 )
+_LEAST_S = {"nuscenes": 0.5, "semantickitti": 0.1}
 _KITTI = (("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"), ("08",))
 
 
@@ -31,7 +32,10 @@ class Street:
     """Number of streets, of which a fifth is for validation (SemanticKITTI: sequence 08). The devkit's own evaluation
     wants all scenes of a split: the 10 of v1.0-mini."""
     frames: int = 8
-    """Labelled frames of each street: key frames, each half a second after the last, or scans."""
+    """Labelled frames of each street: key frames, or scans."""
+    interval_s: float | None = None
+    """Seconds from one labelled frame to the next; the more, the more of a street its frames show. Default, and least:
+    0.5 and 0.1, as the formats have."""
     sweeps: int = 9
     """Unlabelled sweeps before each key frame of nuScenes, 0 to 9."""
     width: int = 400
@@ -68,6 +72,9 @@ class Street:
         ):
             if not low <= value <= high:
                 raise InputError(f"--{field} is a whole number from {low} to {high}, not {value}")
+        least_s = _LEAST_S[self.format]
+        if self.interval_s is not None and not least_s <= self.interval_s <= 60:
+            raise InputError(f"--interval-s is from {least_s} to 60 seconds here, not {self.interval_s}")
         train, val = self._official()
         n_val = min(max(1, round(self.scenes / 5)), len(val))
         most = len(train) + len(val)
@@ -90,11 +97,12 @@ class Street:
 def _write_scene(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]]:
     from ovs3d.worlds.streets.rig import nuscenes_rig
     from ovs3d.worlds.streets.street import make_street
-    from ovs3d.worlds.streets.write_nuscenes import KEY_S, Drive, write_scene
+    from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
 
     street, name, seed = job
-    world = make_street(seed, seconds=street.frames * KEY_S)
-    drive = Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps)
+    interval_s = street.interval_s or _LEAST_S[street.format]
+    world = make_street(seed, seconds=street.frames * interval_s)
+    drive = Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps, interval_s)
     return write_scene(street.out, street.version, drive)
 
 
@@ -105,8 +113,9 @@ def _write_sequence(job: tuple[Street, str, int]) -> None:
 
     street, name, seed = job
     rig = kitti_rig(street.width)
-    world = make_street(seed, seconds=street.frames * rig.sweep_s)
-    write_sequence(street.out / "sequences" / name, world, rig, street.frames)
+    interval_s = street.interval_s or _LEAST_S[street.format]
+    world = make_street(seed, seconds=street.frames * interval_s)
+    write_sequence(street.out / "sequences" / name, world, rig, street.frames, interval_s)
 
 
 def _in_parallel(work: Callable[[Any], Any], jobs: list[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ from ovs3d.worlds.streets.street import Moment, StreetWorld, photo
 from ovs3d.worlds.streets.tables import TABLES, Row, chain, pose_fields, token
 
 KEY_S = 0.5
-"""Time from one key frame to the next."""
+"""Time from one key frame to the next in nuScenes."""
 _FIRST_US, _SCENE_US = 1_532_400_000_000_000, 60_000_000
 
 
@@ -36,6 +36,8 @@ class Drive:
     """Key frames."""
     sweeps: int
     """Sweeps before each key frame, at most 9."""
+    interval_s: float = KEY_S
+    """Time from one key frame to the next, at least KEY_S."""
 
     @property
     def global_from_world(self) -> Float[np.ndarray, "4 4"]:
@@ -110,7 +112,7 @@ def _write_frame(
     root: Path, version: str, drive: Drive, frame: int, rows: dict[str, list[Row]], seen: dict[int, list[Row]]
 ) -> None:
     """A key frame with the sweeps before it, its photos, labels and boxes."""
-    world, rig, time_s = drive.world, drive.rig, frame * KEY_S
+    world, rig, time_s = drive.world, drive.rig, frame * drive.interval_s
     sample = token(drive.name, "sample", frame)
     rows["sample"].append(
         {
@@ -122,7 +124,7 @@ def _write_frame(
         }
     )
     for ago in range(drive.sweeps, -1, -1):
-        at_s, number = time_s - ago * rig.sweep_s, round(KEY_S / rig.sweep_s) * (frame + 1) - ago
+        at_s, number = time_s - ago * rig.sweep_s, round(drive.interval_s / rig.sweep_s) * (frame + 1) - ago
         moment, pose = world.at(at_s), world.world_from_ego(at_s) @ rig.ego_from_lidar
         returns = sweep(
             rig.lidar, SURFACES, moment.scene, pose, np.random.default_rng((world.seed, 4, number))
@@ -184,7 +186,7 @@ def _annotations(
         if thing.category.split(".")[0] not in ("human", "vehicle", "movable_object"):
             continue
         low, high = thing.model.bounds
-        pose = drive.global_from_world @ thing.world_from_thing(frame * KEY_S)
+        pose = drive.global_from_world @ thing.world_from_thing(frame * drive.interval_s)
         length, width, height = (high - low).tolist()
         pose[:3, 3] += pose[:3, :3] @ ((low + high) / 2)
         yield (

@@ -14,8 +14,8 @@ _THINGS = (10, 11, 13, 15, 18, 20, 30, 31, 32)
 """Raw ids (standing) of what SemanticKITTI tells apart one by one."""
 
 
-def write_sequence(folder: Path, world: StreetWorld, rig: Rig, frames: int) -> None:
-    """Write a sequence of scans, one per turn of the LiDAR.
+def write_sequence(folder: Path, world: StreetWorld, rig: Rig, frames: int, interval_s: float) -> None:
+    """Write a sequence of scans, one every ``interval_s``; in SemanticKITTI that is each turn of the LiDAR.
 
     ``velodyne/*.bin`` is float32 x, y, z, remission 0..1 in the LiDAR's frame; ``labels/*.label`` is uint32 with the
     raw class in the lower 16 bits and the thing in the upper ones; ``poses.txt`` holds camera 0 in its first pose.
@@ -26,7 +26,7 @@ def write_sequence(folder: Path, world: StreetWorld, rig: Rig, frames: int) -> N
     camera_from_lidar = kitti_camera_from_lidar()
     poses = []
     for frame in range(frames):
-        time_s = frame * rig.sweep_s
+        time_s = frame * interval_s
         moment, world_from_ego = world.at(time_s), world.world_from_ego(time_s)
         world_from_lidar = world_from_ego @ rig.ego_from_lidar
         rng = np.random.default_rng((world.seed, 5, frame))
@@ -39,7 +39,7 @@ def write_sequence(folder: Path, world: StreetWorld, rig: Rig, frames: int) -> N
         poses.append(world_from_lidar @ np.linalg.inv(camera_from_lidar))
     rows = [_numbers(np.linalg.inv(poses[0]) @ pose) for pose in poses]
     (folder / "poses.txt").write_text("".join(f"{row}\n" for row in rows))
-    times = [f"{frame * rig.sweep_s:e}\n" for frame in range(frames)]
+    times = [f"{frame * interval_s:e}\n" for frame in range(frames)]
     (folder / "times.txt").write_text("".join(times))
     projections = [
         f"P{index}: {_numbers(each)}\n" for index, each in enumerate(kitti_projections(camera.width))
