@@ -109,6 +109,33 @@ class Teacher:
     """Where CLIP runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """The DINO that looks at the photos, and where what it saw is kept."""
+
+    weights: str | None = None
+    """mini, <architecture>/<tag> or <architecture>/<path>. Default: mini if ovs3d.yaml in the data set's folder names
+    it, else vit_base_patch8_224_dino/facebook."""
+    short_side: int = 224
+    """Photos are made smaller or larger until their shorter side has as many pixels, as in SLidR."""
+    feature_dir: Path | None = None
+    """Folder of the features. Default: .ovs3d in the data set's folder."""
+    device: str | None = None
+    """Where DINO runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
+
+
+@dataclass(frozen=True)
+class Superpixels:
+    """How photos, at their own size, are cut into superpixels by SLIC; as SLidR does."""
+
+    count: int = 150
+    """How many of a photo, about."""
+    compactness: float = 6.0
+    """How much nearness counts against likeness of colours."""
+    sigma: float = 3.0
+    """Pixels by which the photo is blurred before."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What every training is told."""

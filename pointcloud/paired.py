@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,12 +10,12 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from pointcloud.config import Pairing
-from pointcloud.frame import Frame, Photo, Scan
+from pointcloud.frame import Frame, Photo, Scan, ScanFile
 from pointcloud.pairing import pair
 from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
-from pointcloud.teacher import Teacher
+from pointcloud.teacher import PhotoFeatures, photos_of
 from pointcloud.voxelize import VoxelGrid
 
 
@@ -29,7 +30,7 @@ class PairedBatch:
     point: Int64[Tensor, " m"]
     """Row of the point of each pair; points in two photos have two pairs."""
     features: Float[Tensor, "m d"]
-    """What CLIP sees at the pixel of each pair; not of unit length."""
+    """What the teacher sees at the pixel of each pair; not of unit length."""
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -43,17 +44,35 @@ class PairedBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class PairedSamples(TrainingSamples):
+class PhotoSamples(TrainingSamples):
     """Frames of an index with their photos. Points are turned and mirrored as augmentation says; pixels stay theirs."""
 
     samples: Samples
-    teacher: Teacher
+    teacher: PhotoFeatures
     pairing: Pairing
-    sweeps: int = 1
-    """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def prepare(self) -> None:
+        """Compute what is asked of the photos and not stored yet."""
+        self.teacher.fill(self.photos())
+
+    def photos(self) -> list[Path]:
+        """Of all frames."""
+        return photos_of(self.samples.index, self.samples.positions)
+
+    def read(self, file: ScanFile) -> Scan:
+        """A scan. Its label file is not even opened."""
+        return read_scan(replace(file, labels=None), self.samples.index.dataset)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSamples(PhotoSamples):
+    """Frames with what the teacher sees at the pixels of their points."""
+
+    sweeps: int = 1
+    """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
 
     def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
         frame = self.samples.frame(key[1])
@@ -65,8 +84,8 @@ class PairedSamples(TrainingSamples):
         return PairedBatch(collate(scans), self._cells(merged.scan.xyz), *seen)
 
     def collate(self, batches: Sequence[PairedBatch]) -> PairedBatch:
-        rows = _starts([len(each.cell) for each in batches])
-        cells = _starts([int(each.cell.max()) + 1 for each in batches])
+        rows = starts([len(each.cell) for each in batches])
+        cells = starts([int(each.cell.max()) + 1 for each in batches])
         return PairedBatch(
             collate([each.scans for each in batches]),
             torch.cat([each.cell + first for each, first in zip(batches, cells, strict=True)]),
@@ -75,12 +94,10 @@ class PairedSamples(TrainingSamples):
         )
 
     def _merged(self, frame: Frame, key: tuple[int, int]) -> MergedScan:
-        """A frame's scan with earlier sweeps. Label files are not even opened."""
+        """A frame's scan with earlier sweeps."""
         random = np.random.default_rng((self.samples.seed, *key, 1))
         chosen = [scan_file(frame), *choose_sweeps(frame.sweeps, self.sweeps - 1, random)]
-        scan, *earlier = (
-            read_scan(replace(each, labels=None), self.samples.index.dataset) for each in chosen
-        )
+        scan, *earlier = (self.read(each) for each in chosen)
         return merge_sweeps(scan, earlier)
 
     def _cells(self, xyz: Float32[np.ndarray, "n 3"]) -> Int64[Tensor, " n"]:
@@ -92,18 +109,18 @@ class PairedSamples(TrainingSamples):
 
 
 def look(
-    teacher: Teacher, scan: Scan, photos: Sequence[Photo], how: Pairing
+    teacher: PhotoFeatures, scan: Scan, photos: Sequence[Photo], how: Pairing
 ) -> tuple[Int64[Tensor, " m"], Float[Tensor, "m d"]]:
-    """The point of each pair of a scan with photos, and what CLIP sees at its pixel."""
+    """The point of each pair of a scan with photos, and what the teacher sees at its pixel."""
     pairs = pair(scan, photos, how)
     pixels = torch.from_numpy(pairs.row_col)
     features = [
         teacher.at(photo, pixels[torch.from_numpy(pairs.photo == number)])
         for number, photo in enumerate(photos)
     ]
-    return torch.from_numpy(pairs.point), torch.cat([torch.zeros(0, teacher.clip.d), *features])
+    return torch.from_numpy(pairs.point), torch.cat([torch.zeros(0, teacher.d), *features])
 
 
-def _starts(counts: Sequence[int]) -> list[int]:
+def starts(counts: Sequence[int]) -> list[int]:
     """Where each of several parts begins."""
-    return np.cumsum([0, *counts[:-1]]).tolist()
+    return np.cumsum([0, *counts])[:-1].tolist()

@@ -1,9 +1,13 @@
-"""``ovs3d-points pretrain``: a network learns from what CLIP sees in photos; labels are never read."""
+"""``ovs3d-points pretrain``: a network learns from what CLIP sees in photos; labels are never read.
+
+What other trainings on photos share is here as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning
@@ -24,7 +28,7 @@ from pointcloud.objectives.clip2scene import (
     spatial_temporal,
 )
 from pointcloud.objectives.distillation import distillation
-from pointcloud.paired import PairedBatch, PairedSamples
+from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples
 from pointcloud.teacher import load_teacher, photos_of
@@ -38,14 +42,13 @@ LOCAL = "local_feature"
 
 
 class PairedTraining(PointTraining):
-    """A training on pixels and the points that they show."""
+    """A training on photos and the points that they show."""
 
-    samples: PairedSamples
+    samples: PhotoSamples
 
     def prepare_data(self) -> None:
-        """The first of several processes lets CLIP see each photo once; the others wait."""
-        scans = self.samples.samples
-        self.samples.teacher.fill(photos_of(scans.index, scans.positions))
+        """The first of several processes computes what is asked of each photo, once; the others wait."""
+        self.samples.prepare()
 
 
 class Distillation(PairedTraining):
@@ -116,11 +119,14 @@ class Consistency(PairedTraining):
 
 def distill(command: Distill) -> None:
     """OpenScene's distillation."""
-
-    def training(model: PointModel, samples: PairedSamples) -> PairedTraining:
-        return Distillation(model, command.fit, samples)
-
-    _pretrain(command, (TEXT,), 1, training)
+    scans = photographed(command)
+    dataset = scans.index.dataset
+    teacher = load_teacher(command.teacher, dataset.root)
+    heads = {TEXT: teacher.d}
+    model = new_model(command, heads)
+    training = Distillation(model, command.fit, PairedSamples(scans, teacher, command.pairs))
+    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
+    train(training, model, about, command.out)
 
 
 def clip2scene(command: Clip2Scene) -> None:
@@ -131,41 +137,43 @@ def clip2scene(command: Clip2Scene) -> None:
     """
     if command.semantic == command.spatial_temporal == "none":
         raise InputError("nothing to learn from: --semantic and --spatial-temporal are both none")
-    heads = (TEXT,) if command.spatial_temporal == "none" else (TEXT, LOCAL)
+    scans = photographed(command)
+    dataset = scans.index.dataset
+    teacher = load_teacher(command.teacher, dataset.root)
+    heads = {TEXT: teacher.d} | ({} if command.spatial_temporal == "none" else {LOCAL: teacher.d})
+    model = new_model(command, heads)
+    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
+    training = Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
+    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
+    train(training, model, about, command.out)
 
-    def training(model: PointModel, samples: PairedSamples) -> PairedTraining:
-        classes = Vocabulary(samples.samples.index.dataset.classes)
-        vocabulary = asked_vocabulary(command.prompt, command.prompts) or classes
-        text = text_embeddings(vocabulary, samples.teacher.clip.weights, torch.device("cpu"))
-        return Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
 
-    _pretrain(command, heads, command.sweeps, training)
-
-
-def _pretrain(
-    command: Pretraining,
-    heads: tuple[str, ...],
-    sweeps: int,
-    training: Callable[[PointModel, PairedSamples], PairedTraining],
-) -> None:
-    """Train and write the run; one that was interrupted goes on from its last checkpoint.
+def photographed(command: Pretraining) -> Samples:
+    """The scans that a training is told to learn from; all of its random numbers begin here.
 
     Raises:
-        InputError: no photos.
+        InputError: none of them has a photo.
     """
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share)
     photos_of(index, chosen)
-    teacher = load_teacher(command.teacher, index.dataset.root)
-    scans = Samples(index, chosen, command.net, command.augment, command.fit.seed)
-    channels = dict.fromkeys(heads, teacher.clip.d)
-    model = new_model(command, channels)
-    module = training(model, PairedSamples(scans, teacher, command.pairs, sweeps))
-    settings = asdict(command)
-    last = begin(command.out, settings)
-    loop = trainer(command.out, command.fit)
-    loop.fit(module, ckpt_path=last, weights_only=True)
+    return Samples(index, chosen, command.net, command.augment, command.fit.seed)
+
+
+def train(training: PairedTraining, model: PointModel, about: About, out: Path) -> None:
+    """Train and write the run; one that was interrupted goes on from its last checkpoint.
+
+    Args:
+        model: what the run holds of all that is trained.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    last = begin(out, about.settings)
+    loop = trainer(out, training.fit)
+    loop.fit(training, ckpt_path=last, weights_only=True)
     if loop.is_global_zero:
-        about = About(command.net, channels, index.dataset.classes, teacher.clip.weights, settings)
-        write_run(command.out, about, model)
+        write_run(out, about, model)

@@ -1,4 +1,4 @@
-"""``ovs3d-points features`` and ``pretrain``: what CLIP sees in photos, and networks that learn from it."""
+"""``ovs3d-points features`` and ``pretrain``: what CLIP sees in photos, and networks that learn from photos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pointcloud.config import Pairing, Teacher, Training
+from pointcloud.config import Backbone, Pairing, Superpixels, Teacher, Training
 
 Split = Literal["train", "val", "test"]
 
@@ -49,13 +49,18 @@ class Features:
 class Pretraining(Training):
     """What all methods are told."""
 
-    teacher: Teacher = field(default_factory=Teacher)
     pairs: Pairing = field(default_factory=Pairing)
+
+    def next_step(self) -> str:
+        """What may be done with the run."""
+        return f"ask it: ovs3d-points evaluate --run {self.out} --index {self.index} --out {self.out}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Pretraining):
     """Point features become those of the pixels that show the points, averaged over photos (OpenScene)."""
+
+    teacher: Teacher = field(default_factory=Teacher)
 
     def run(self) -> None:
         """Train."""
@@ -83,6 +88,7 @@ class Clip2Scene(Pretraining):
     """Epoch from which a network may learn from its own answers instead of CLIP's."""
     self_training_probability: float = 0.5
     """How often it does then, drawn for each step; 0: never."""
+    teacher: Teacher = field(default_factory=Teacher)
 
     def run(self) -> None:
         """Train."""
@@ -91,9 +97,50 @@ class Clip2Scene(Pretraining):
         clip2scene(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Pretraining):
+    """What PPKT and SLidR are told. Their runs know no words and no classes: they are a trunk to fine-tune."""
+
+    temperature: float = 0.07
+    """Similarities are divided by it before the softmax."""
+    backbone: Backbone = field(default_factory=Backbone)
+
+    def next_step(self) -> str:
+        return f"go on: ovs3d-points finetune --init {self.out} --index {self.index} --out <folder>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ppkt(Contrast):
+    """Each point finds its own pixel among many, by features of DINO that a linear layer brings to 64 (PPKT)."""
+
+    matches: int = 4096
+    """Pairs of a point and a pixel that are drawn for each step, at most."""
+
+    def run(self) -> None:
+        """Train."""
+        from pointcloud.contrast import ppkt
+
+        ppkt(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slidr(Contrast):
+    """The points of each superpixel find it among all of the batch, by features of DINO, as PPKT does (SLidR)."""
+
+    superpixels: Superpixels = field(default_factory=Superpixels)
+
+    def run(self) -> None:
+        """Train."""
+        from pointcloud.contrast import slidr
+
+        slidr(self)
+
+
 Method = (
     Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
+    | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
+    | Annotated[Slidr, tyro.conf.subcommand("slidr")]
 )
 
 
@@ -104,7 +151,6 @@ class Pretrain:
     method: Method
 
     def run(self) -> None:
-        """Train, and say how to ask the run."""
+        """Train, and say what to do with the run."""
         self.method.run()
-        index, out = self.method.index, self.method.out
-        print(f"ask it: ovs3d-points evaluate --run {out} --index {index} --out {out}")
+        print(self.method.next_step())

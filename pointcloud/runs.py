@@ -56,10 +56,14 @@ class Run:
         """Text embeddings of classes and then of distractors; None: the run knows its own classes only.
 
         Raises:
-            InputError: it knows its own classes only, and others are asked for.
+            InputError: it knows its own classes only, and others are asked for; or it knows none.
         """
         if TEXT in self.about.heads:
             return text_embeddings(vocabulary, self.about.weights, self.device)
+        if not self.about.classes:
+            raise InputError(
+                "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
+            )
         foreign = [name for name in vocabulary.names if name not in self.about.classes]
         if foreign or vocabulary.distractors:
             raise InputError(

@@ -1,8 +1,10 @@
-"""What CLIP sees in the photos of a data set, computed once and asked at pixels."""
+"""What frozen models see in the photos of a data set, computed once and asked at pixels."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,31 +15,34 @@ from tqdm import tqdm
 from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
-from ovs3d.foundation.maps import image_dense
+from ovs3d.foundation.dino import Dino, load_dino
+from ovs3d.foundation.maps import image_dense, image_dino
 from ovs3d.foundation.store import FeatureStore
-from ovs3d.foundation.weights import CLIP_WEIGHTS
+from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.index import Index
 
 
-@dataclass(frozen=True, eq=False)
-class Teacher:
-    """Dense CLIP features (MaskCLIP) of photos."""
+class PhotoFeatures(ABC):
+    """Features of photos on the grid of a model's patches."""
 
-    clip: Clip
-    store: FeatureStore
-    short_side: int
-    """Pixels of the shorter side of what CLIP looks at, at most."""
+    name: ClassVar[str]
+    """Of the model, as people say it."""
 
+    @property
+    @abstractmethod
+    def d(self) -> int:
+        """Channels of a feature."""
+
+    @abstractmethod
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         """One feature per patch, float16; computed if it is not in the store.
 
         Raises:
             InputError: the photo cannot be read, or the store cannot be written.
         """
-        return image_dense(self.clip, photo, self.store, self.short_side)
 
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
         """Features at pixels of the photo, between the centres of patches linearly, float32; not of unit length."""
@@ -50,7 +55,48 @@ class Teacher:
 
     def fill(self, photos: Iterable[Path]) -> int:
         """Compute what is missing, with a bar of progress; returns the bytes of all maps."""
-        return sum(self.map(photo).nbytes for photo in tqdm(list(photos), "CLIP", unit="photo"))
+        return sum(self.map(photo).nbytes for photo in tqdm(list(photos), self.name, unit="photo"))
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher(PhotoFeatures):
+    """Dense CLIP features (MaskCLIP)."""
+
+    clip: Clip
+    store: FeatureStore
+    short_side: int
+    """Pixels of the shorter side of what CLIP looks at, at most."""
+    name = "CLIP"
+
+    @property
+    def d(self) -> int:
+        return self.clip.d
+
+    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
+        return image_dense(self.clip, photo, self.store, self.short_side)
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone(PhotoFeatures):
+    """Tokens of DINO, which has learnt from photos alone."""
+
+    dino: Dino
+    store: FeatureStore
+    short_side: int
+    """Pixels of the shorter side of what DINO looks at."""
+    name = "DINO"
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """All that its features depend on, but for the photo."""
+        return {"model": self.dino.name, "weights": self.dino.fingerprint, "short_side": self.short_side}
+
+    @property
+    def d(self) -> int:
+        return self.dino.model.embed_dim
+
+    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
+        return image_dino(self.dino, photo, self.store, self.short_side)
 
 
 def load_teacher(settings: config.Teacher, root: Path) -> Teacher:
@@ -60,7 +106,22 @@ def load_teacher(settings: config.Teacher, root: Path) -> Teacher:
         InputError: unknown weights, or a device that is not there.
     """
     clip = load_clip(clip_weights(settings.weights, root), usable_device(settings.device))
-    return Teacher(clip, FeatureStore(settings.feature_dir or root / ".ovs3d"), settings.short_side)
+    return Teacher(clip, _store(settings.feature_dir, root), settings.short_side)
+
+
+def load_backbone(settings: config.Backbone, root: Path) -> Backbone:
+    """The image backbone of the data set in ``root``.
+
+    Raises:
+        InputError: unknown weights, or a device that is not there.
+    """
+    weights = settings.weights or dino_beside(read_settings(root).weights)
+    dino = load_dino(weights, usable_device(settings.device))
+    return Backbone(dino, _store(settings.feature_dir, root), settings.short_side)
+
+
+def _store(asked: Path | None, root: Path) -> FeatureStore:
+    return FeatureStore(asked or root / ".ovs3d")
 
 
 def clip_weights(asked: str | None, root: Path) -> str:
@@ -77,6 +138,6 @@ def photos_of(index: Index, positions: Iterable[int]) -> list[Path]:
     found = dict.fromkeys(photo.path for position in positions for photo in index[position].photos)
     if not found:
         raise InputError(
-            f"{index.dataset.root}: no frame of these has a photo, and CLIP can only look at photos"
+            f"{index.dataset.root}: no frame of these has a photo, and CLIP and DINO can only look at photos"
         )
     return list(found)

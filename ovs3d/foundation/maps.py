@@ -56,13 +56,18 @@ def scene_dino(
     Raises:
         InputError: an image cannot be read, or the store cannot be written.
     """
-    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True, "short_side": short_side}
     for path in tqdm(images, desc="dino", unit="image"):
+        yield image_dino(dino, path, store, short_side)
 
-        def compute(path: Path = path) -> Tensor:
-            return dino.tokens(_read(path, short_side, largest_factor=math.inf)[None])[0]
 
-        yield _stored("dino", path, identity, store, compute)
+def image_dino(dino: Dino, path: Path, store: FeatureStore, short_side: int) -> Float[Tensor, "gh gw c"]:
+    """The same of one image."""
+
+    def compute() -> Tensor:
+        return dino.tokens(_read(path, short_side, largest_factor=math.inf)[None])[0]
+
+    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True, "short_side": short_side}
+    return _stored("dino", path, identity, store, compute)
 
 
 def _stored(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny
+from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny, write_unlabelled
 from trainings import killed_at, losses
 
 from ovs3d.foundation.clip import load_clip
@@ -37,13 +37,7 @@ METHODS = {
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Path:
-    """Photos, sweeps, and label files that cannot be read: nothing may open them."""
-    root = tmp_path_factory.mktemp("data")
-    path = write_tiny(root, photos=True, sweeps=True)
-    (root / "ovs3d.yaml").write_text("weights: mini\n")
-    for labels in root.glob("*_labels.npy"):
-        labels.write_bytes(b"not labels")
-    return path
+    return write_unlabelled(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", params=METHODS)

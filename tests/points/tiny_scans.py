@@ -69,3 +69,12 @@ def write_tiny(root: Path, train: int = 4, val: int = 2, photos: bool = False, s
     (root / "cameras.json").write_text(json.dumps(content))
     Index("folder", root).run()
     return root / ".ovs3d" / "index.jsonl"
+
+
+def write_unlabelled(root: Path) -> Path:
+    """The same with photos, sweeps, the mini weights, and label files that cannot be read: nothing may open them."""
+    path = write_tiny(root, photos=True, sweeps=True)
+    (root / "ovs3d.yaml").write_text("weights: mini\n")
+    for labels in root.glob("*_labels.npy"):
+        labels.write_bytes(b"not labels")
+    return path

@@ -1,0 +1,115 @@
+"""``ovs3d-points pretrain ppkt`` and ``slidr``: points are matched with what a self-supervised model sees in photos.
+
+As published but for the photos, which are looked at once and never cropped or mirrored, and for the image model: DINO's
+tokens on a grid of patches stand for a ResNet's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pointcloud.lightning_module import new_model
+from pointcloud.model import PointModel
+from pointcloud.objectives.contrastive import point_pixel_contrast, superpixel_contrast
+from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
+from pointcloud.pretrain import PairedTraining, photographed, train
+from pointcloud.runs import About
+from pointcloud.superpixels import SuperpixelBatch, Superpixels, SuperpixelSamples
+from pointcloud.teacher import load_backbone
+
+if TYPE_CHECKING:
+    from pointcloud.pretrain_command import Contrast, Ppkt, Slidr
+
+IMAGE = "image_feature"
+"""Name of the head whose features are matched with those of photos."""
+CHANNELS = 64
+"""Of the features that are matched."""
+
+
+class Matched(PointModel):
+    """A network, and the linear layer that brings what the image model sees to the channels of its head.
+
+    The layer is SLidR's 1x1 convolution. It takes features that are already upsampled to pixels, or averaged over them:
+    linear interpolation, means and a 1x1 convolution commute.
+    """
+
+    def __init__(self, model: PointModel, d: int) -> None:
+        """
+        Args:
+            model: its network becomes a part of this, and is trained with it.
+            d: channels of the image model.
+        """
+        nn.Module.__init__(self)
+        self.net = model.net
+        self.projection = nn.Linear(d, CHANNELS)
+
+
+class Matching(PairedTraining):
+    """A training of a network and of the linear layer beside it."""
+
+    model: Matched
+
+    def __init__(self, model: PointModel, samples: PhotoSamples, command: Contrast) -> None:
+        super().__init__(Matched(model, samples.teacher.d), command.fit, samples)
+        self.temperature = command.temperature
+
+    def sides(self, batch: PairedBatch | SuperpixelBatch) -> tuple[Tensor, Tensor]:
+        """Features of the points of pairs, and of what photos show."""
+        points = self.model(batch.scans.points)[IMAGE][batch.point]
+        return points.float(), self.model.projection(batch.features).float()
+
+
+class PixelMatching(Matching):
+    """Points are matched with their pixels."""
+
+    def __init__(self, model: PointModel, samples: PairedSamples, command: Ppkt) -> None:
+        super().__init__(model, samples, command)
+        self.matches = command.matches
+
+    def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
+        points, pixels = self.sides(batch)
+        drawn = self._drawn(len(points)).to(points.device)
+        return {"contrast": point_pixel_contrast(points[drawn], pixels[drawn], self.temperature)}
+
+    def _drawn(self, m: int) -> Tensor:
+        """Some of m pairs, others in each step."""
+        random = np.random.default_rng((self.fit.seed, self.global_step))
+        return torch.from_numpy(random.permutation(m)[: self.matches])
+
+
+class SuperpixelMatching(Matching):
+    """Superpoints are matched with their superpixels."""
+
+    def losses(self, batch: SuperpixelBatch) -> Mapping[str, Tensor]:
+        points, superpixels = self.sides(batch)
+        return {"contrast": superpixel_contrast(points, batch.superpixel, superpixels, self.temperature)}
+
+
+def ppkt(command: Ppkt) -> None:
+    """PPKT, as SLidR's code has it."""
+    scans = photographed(command)
+    backbone = load_backbone(command.backbone, scans.index.dataset.root)
+    model = new_model(command, {IMAGE: CHANNELS})
+    _train(PixelMatching(model, PairedSamples(scans, backbone, command.pairs), command), model, command)
+
+
+def slidr(command: Slidr) -> None:
+    """SLidR."""
+    scans = photographed(command)
+    backbone = load_backbone(command.backbone, scans.index.dataset.root)
+    superpixels = Superpixels(backbone, command.superpixels)
+    model = new_model(command, {IMAGE: CHANNELS})
+    samples = SuperpixelSamples(scans, backbone, command.pairs, superpixels)
+    _train(SuperpixelMatching(model, samples, command), model, command)
+
+
+def _train(training: Matching, model: PointModel, command: Contrast) -> None:
+    """The run is the network alone: the linear layer is of no use without photos, and no class has been learnt."""
+    about = About(command.net, {IMAGE: CHANNELS}, (), "", asdict(command))
+    train(training, model, about, command.out)

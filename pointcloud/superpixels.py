@@ -1,0 +1,174 @@
+"""Superpixels of photos by SLIC (Achanta et al., 2012), and scans with what they show of them, as SLidR takes them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, UInt8
+from PIL import Image
+from skimage.segmentation import slic
+from torch import Tensor
+from tqdm import tqdm
+
+from ovs3d.images import read_image
+from pointcloud import config
+from pointcloud.frame import Photo
+from pointcloud.paired import PhotoSamples, starts
+from pointcloud.pairing import pair
+from pointcloud.samples import Batch, collate, scan_file
+from pointcloud.teacher import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Superpixels:
+    """Superpixels of photos at their own size, and what a backbone sees in each; computed once."""
+
+    backbone: Backbone
+    how: config.Superpixels
+
+    def of(self, photo: Path) -> tuple[Int64[Tensor, "h w"], Float32[Tensor, "s d"]]:
+        """The superpixel of each pixel, from 0, and the mean of the tokens in each; computed if not in the store.
+
+        Raises:
+            InputError: the photo cannot be read, or the store cannot be written.
+        """
+
+        def compute() -> dict[str, Tensor]:
+            found = superpixels(read_image(photo), self.how)
+            features = pooled(self.backbone.map(photo).float(), found)
+            return {"png": _png(found), "features": features.half()}
+
+        identity = {**self.backbone.identity, **asdict(self.how)}
+        stored = self.backbone.store.get_or_compute("dino-slic", photo.read_bytes(), identity, compute)
+        return _from_png(stored["png"]), stored["features"].float()
+
+    def fill(self, photos: Iterable[Path]) -> None:
+        """Compute what is missing, with a bar of progress."""
+        for photo in tqdm(list(photos), "DINO, SLIC", unit="photo"):
+            self.of(photo)
+
+
+def superpixels(image: UInt8[Tensor, "h w 3"], how: config.Superpixels) -> Int64[Tensor, "h w"]:
+    """The superpixel of each pixel of a photo, from 0."""
+    found = slic(
+        image.numpy(), n_segments=how.count, compactness=how.compactness, sigma=how.sigma, start_label=0
+    )
+    return torch.from_numpy(found)
+
+
+def _png(superpixel: Int64[Tensor, "h w"]) -> UInt8[Tensor, " n"]:
+    """As the bytes of a picture: those of a photo of 1600 x 900 pixels take kilobytes instead of megabytes."""
+    buffer = BytesIO()
+    Image.fromarray(superpixel.numpy().astype(np.uint16)).save(buffer, format="PNG")
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+
+
+def _from_png(content: UInt8[Tensor, " n"]) -> Int64[Tensor, "h w"]:
+    picture = np.array(Image.open(BytesIO(content.numpy().tobytes())))
+    return torch.from_numpy(picture.astype(np.int64))
+
+
+def pooled(grid: Float32[Tensor, "gh gw d"], superpixel: Int64[Tensor, "h w"]) -> Float32[Tensor, "s d"]:
+    """Mean over the pixels of each superpixel of features that are upsampled from patches to pixels linearly.
+
+    No pixel is upsampled: both are linear, so the mean is the same sum over patches for all channels. A linear
+    projection of features commutes with both as well.
+
+    Returns:
+        Not of unit length; 0 for a superpixel without pixels.
+    """
+    gh, gw, _ = grid.shape
+    h, w = superpixel.shape
+    n = int(superpixel.max()) + 1
+    weights = torch.zeros(n * gh * gw)
+    for row, of_row in _neighbours(h, gh):
+        for col, of_col in _neighbours(w, gw):
+            where = (superpixel * gh + row[:, None]) * gw + col
+            weights.index_add_(0, where.flatten(), (of_row[:, None] * of_col).flatten())
+    weights = weights.view(n, gh * gw)
+    return weights @ grid.flatten(0, 1) / weights.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def _neighbours(pixels: int, patches: int) -> list[tuple[Int64[Tensor, " n"], Float32[Tensor, " n"]]]:
+    """The patches whose centres lie before and behind the centre of each pixel on a side, and their weights."""
+    places = ((torch.arange(pixels) + 0.5) / pixels * patches - 0.5).clamp(0, patches - 1)
+    before = places.long()
+    share = places - before
+    return [(before, 1 - share), ((before + 1).clamp_max(patches - 1), share)]
+
+
+@dataclass(frozen=True, eq=False)
+class SuperpixelBatch:
+    """Some scans, and the superpixels that show their points."""
+
+    scans: Batch
+    """Without labels."""
+    point: Int64[Tensor, " m"]
+    """Row of the point of each pair of a point and a pixel."""
+    superpixel: Int64[Tensor, " m"]
+    """Row of the superpixel that holds the pixel of each pair; those of each photo are rows of their own."""
+    features: Float[Tensor, "s d"]
+    """What the teacher sees in each superpixel that shows a point: the mean over all its pixels; not of unit length."""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Position of each scan in the index."""
+        return self.scans.frames
+
+    def to(self, device: torch.device | str) -> "SuperpixelBatch":
+        """The same on another device."""
+        moved = (each.to(device) for each in (self.point, self.superpixel, self.features))
+        return SuperpixelBatch(self.scans.to(device), *moved)
+
+
+@dataclass(frozen=True, eq=False)
+class SuperpixelSamples(PhotoSamples):
+    """Frames with what the teacher sees in the superpixels of their photos."""
+
+    superpixels: Superpixels
+
+    def prepare(self) -> None:
+        self.superpixels.fill(self.photos())
+
+    def __getitem__(self, key: tuple[int, int]) -> SuperpixelBatch:
+        frame = self.samples.frame(key[1])
+        scan = self.read(scan_file(frame))
+        pairs = pair(scan, frame.photos, self.pairing)
+        row_col, number = torch.from_numpy(pairs.row_col), torch.from_numpy(pairs.photo)
+        seen = [self._seen(photo, row_col[number == i]) for i, photo in enumerate(frame.photos)]
+        return SuperpixelBatch(
+            self.samples.batch(scan, key),
+            torch.from_numpy(pairs.point),
+            *_one_after_the_other(seen, self.teacher.d),
+        )
+
+    def _seen(
+        self, photo: Photo, row_col: Int64[Tensor, "m 2"]
+    ) -> tuple[Int64[Tensor, " m"], Float[Tensor, "s d"]]:
+        """The superpixel of each pixel of a photo, and the features of all that are met."""
+        superpixel, features = self.superpixels.of(photo.path)
+        met, which = superpixel[row_col[:, 0], row_col[:, 1]].unique(return_inverse=True)
+        return which, features[met]
+
+    def collate(self, batches: Sequence[SuperpixelBatch]) -> SuperpixelBatch:
+        rows = starts([len(each.scans.labels) for each in batches])
+        return SuperpixelBatch(
+            collate([each.scans for each in batches]),
+            torch.cat([each.point + first for each, first in zip(batches, rows, strict=True)]),
+            *_one_after_the_other([(each.superpixel, each.features) for each in batches], self.teacher.d),
+        )
+
+
+def _one_after_the_other(
+    parts: Sequence[tuple[Int64[Tensor, " _"], Float[Tensor, "_ d"]]], d: int
+) -> tuple[Int64[Tensor, " m"], Float[Tensor, "s d"]]:
+    """Superpixels of pairs and features of superpixels of several photos, told apart; no photos are none."""
+    rows = starts([len(features) for _, features in parts])
+    which = [superpixel + first for (superpixel, _), first in zip(parts, rows, strict=True)]
+    return (
+        torch.cat([torch.zeros(0, dtype=torch.int64), *which]),
+        torch.cat([torch.zeros(0, d), *(features for _, features in parts)]),
+    )
