@@ -19,6 +19,7 @@ import torch
 import tyro
 from mini_captions import HELD_OUT, N_OBJECTS, NOUN_OF_THING, THING_ID, THINGS
 from mini_crops import Window
+from mini_scenery_figures import scenery_figures
 from segment_anything import SamPredictor
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -82,7 +83,7 @@ def object_crops(world: TabletopWorld, picture: Render, factor: float, size: int
         top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
         side = factor * max(bottom - top, right - left)
         window = Window.around((top + bottom) / 2, (left + right) / 2, side)
-        shares = window.shares(picture.labels)[: len(world.objects)]
+        shares = window.shares(picture.labels, len(world.objects) + 2)[: len(world.objects)]
         image = window.image(picture.rgb, size) / 255
         yield Crop(image, THING_ID[world.classes[k]], int(shares.argmax()) == k)
 
@@ -220,6 +221,7 @@ def measure(model: str, config: Config) -> dict:
     if model == "clip":
         clip = load_clip("mini")
         figures = zero_shot(clip, config.crop_worlds) | raw_teacher(clip, config.image_worlds)
+        figures["scenery"] = scenery_figures(clip, FIRST_SEED)
         figures["fingerprint"] = clip.fingerprint
     elif model == "dino":
         dino = load_dino("mini")
@@ -233,7 +235,7 @@ def main(config: Config) -> None:
     """Measure, print and merge into the report."""
     report = json.loads(config.out.read_text()) if config.out.exists() else {}
     report |= {
-        "task": "mini models on held-out tabletop worlds",
+        "task": "mini models on held-out worlds",
         "protocol": "world seeds from 50000, view seed % 30, 320x240, bare prompts; see scripts/eval_mini.py",
         "crop_factors": CROPS,
         "min_visible_pixels": MIN_VISIBLE,

@@ -1,11 +1,11 @@
-"""Train the mini CLIP from crops and captions of tabletop worlds, and write ovs3d/mini/clip.
+"""Train the mini CLIP from crops and captions of tables, streets and rooms, and write ovs3d/mini/clip.
 
 python scripts/train_mini_clip.py --minutes 45
 """
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,18 @@ import torch
 import tyro
 from mini_captions import (
     BARE,
+    FIRST,
     HELD_OUT,
     N_OBJECTS,
-    NOUN_OF_THING,
-    NOUN_PROMPTS,
+    PROMPTS,
     TEMPLATES,
     THINGS,
+    banks,
     caption_table,
 )
 from mini_crops import Crops
 from mini_optim import Optimizer, block_matrices
-from mini_views import training_views
+from mini_views import training_views, views_of_room, views_of_street, views_of_tabletop
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -61,7 +62,8 @@ class Words:
     def __init__(self) -> None:
         captions, _, _ = caption_table()
         filled = [template.format(captions[0]) for template in TEMPLATES]
-        used = {i for text in (*captions, *THINGS, *NOUN_PROMPTS, *filled) for i in _ids(text)}
+        asked = [prompt for bank in banks() for prompt in bank.prompts]
+        used = {i for text in (*captions, *PROMPTS, *asked, *filled) for i in _ids(text)}
         self.ids = torch.tensor(sorted(used))
 
     def tokens(self, texts: list[str]) -> Tensor:
@@ -83,12 +85,13 @@ class Model:
         self.std = torch.tensor(OPENAI_DATASET_STD)[:, None, None]
 
     def load(self, folder: Path) -> None:
-        """Take the weights that `save` wrote."""
+        """Take the weights that `save` wrote; words that they do not know keep their random start."""
         state = load_file(folder / "weights.safetensors")
-        if not torch.equal(state.pop("token_embedding.ids"), self.words.ids):
-            raise ValueError(f"{folder} was trained on other words than {TEMPLATES} and the worlds' now")
-        state["token_embedding.weight"] = state.pop("token_embedding.rows")
-        self.clip.load_state_dict(state)
+        known, rows = state.pop("token_embedding.ids"), state.pop("token_embedding.rows")
+        kept = torch.isin(known, self.words.ids)
+        embedding = self.clip.token_embedding.weight.detach().clone()
+        embedding[torch.searchsorted(self.words.ids, known[kept])] = rows[kept].float()
+        self.clip.load_state_dict(state | {"token_embedding.weight": embedding})
 
     def images(self, images: Tensor) -> Tensor:
         """Embeddings (n, d) of uint8 images (n, 3, h, w)."""
@@ -135,25 +138,27 @@ class Captioner:
         return text if self.rng.random() < BARE else TEMPLATES[self.rng.integers(len(TEMPLATES))].format(text)
 
     def draw(self, things: Tensor) -> tuple[list[str], Tensor]:
-        """One caption for each thing, then one hard negative for each; truth bool (captions, THINGS)."""
+        """One caption for each thing, then one hard negative for each; truth bool (captions, PROMPTS)."""
         ids = [self.rng.choice(self.draws[t][0], p=self.draws[t][1]) for t in things.tolist()]
         texts = [self.template(self.captions[i]) for i in ids]
         rivals = [self._rival(t) for t in things.tolist()]
-        truth = np.concatenate([self.truth[ids], np.eye(len(THINGS), dtype=bool)[rivals]])
-        return texts + [THINGS[t] for t in rivals], torch.from_numpy(truth)
+        truth = np.concatenate([self.truth[ids], np.eye(len(PROMPTS), dtype=bool)[rivals]])
+        return texts + [PROMPTS[t] for t in rivals], torch.from_numpy(truth)
 
     def _rival(self, thing: int) -> int:
-        """A trained thing of another colour or another pattern, or another background."""
+        """A trained thing of another colour or another pattern, or another background, or what else is there."""
+        starts = [N_OBJECTS, *FIRST.values(), len(PROMPTS)]
         while True:
             if thing >= N_OBJECTS:
-                other = int(self.rng.integers(N_OBJECTS, len(THINGS)))
+                sort = int(np.searchsorted(starts, thing, "right"))
+                other = int(self.rng.integers(starts[sort - 1], starts[sort]))
             elif self.rng.random() < 0.6:
                 other = thing - thing % len(PATTERNS) + int(self.rng.integers(len(PATTERNS)))
             else:
                 block = len(COLORS) * len(PATTERNS)
                 color = int(self.rng.integers(len(COLORS)))
                 other = thing - thing % block + color * len(PATTERNS) + thing % len(PATTERNS)
-            if other != thing and not HELD_OUT[other]:
+            if other != thing and not (other < len(THINGS) and HELD_OUT[other]):
                 return other
 
 
@@ -169,14 +174,9 @@ def contrastive_loss(similarity: Tensor, true: Tensor) -> Tensor:
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :n].T, own)) / 2
 
 
-def bank_loss(logits: Tensor, target: Tensor, objects: Tensor, n_objects: int) -> Tensor:
-    """Cross-entropy over all prompts for what dominates, and over the object prompts for the dominant object.
-
-    Objects come first in the bank; a target of -1 does not count.
-    """
-    everything = F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
-    only_objects = F.cross_entropy(logits[:, :n_objects], objects, ignore_index=-1, reduction="sum")
-    return (everything + only_objects) / len(logits)
+def bank_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy over the prompts of a bank; a target of -1 does not count."""
+    return F.cross_entropy(logits, target, ignore_index=-1, reduction="sum") / len(logits)
 
 
 @dataclass
@@ -187,7 +187,7 @@ class Trainer:
     captioner: Captioner
 
     def __post_init__(self) -> None:
-        self.noun_of_thing = torch.from_numpy(NOUN_OF_THING)
+        self.banks = [(bank, torch.from_numpy(bank.answer)) for bank in banks()]
         self.held_out = torch.from_numpy(HELD_OUT)
         self.refresh_bank()
 
@@ -200,27 +200,28 @@ class Trainer:
         model, scale = self.model, self.model.scale()
         shown = torch.where(things >= 0, things, objects)
         captions, truth = self.captioner.draw(shown)
-        nouns = [self.captioner.template(noun) for noun in NOUN_PROMPTS]
-        texts = model.texts(captions + nouns)
+        asked = [self.captioner.template(prompt) for bank, _ in self.banks for prompt in bank.prompts]
+        texts = model.texts(captions + asked)
         x = model.images(images)
         contrast = contrastive_loss(scale * x @ texts[: len(captions)].T, truth.T[shown])
-        noun_logits = scale * x @ texts[len(captions) :].T
-        noun = bank_loss(noun_logits, self._noun(things), self._noun(objects), len(NOUNS))
-        thing_logits = (scale * x @ self.bank.T).masked_fill(self.held_out, NOT_YET)
-        thing = bank_loss(thing_logits, things, objects, N_OBJECTS)
-        right = (noun_logits.argmax(1) == self._noun(things))[things >= 0].float().mean()
-        right_thing = (thing_logits.argmax(1) == things)[things >= 0].float().mean()
-        log = {
-            "contrast": contrast,
-            "noun": noun,
-            "thing": thing,
-            "noun_top1": right,
-            "thing_top1": right_thing,
-        }
-        return contrast + noun + thing, {k: v.item() for k, v in log.items()}
+        log = {"contrast": contrast}
+        sizes = [len(bank.prompts) for bank, _ in self.banks]
+        for (bank, answer), prompts in zip(self.banks, texts[len(captions) :].split(sizes), strict=True):
+            logits, target = scale * x @ prompts.T, _of(answer, things)
+            log[bank.name] = bank_loss(logits, target)
+            if bank.name == "nouns":  # the objects come first
+                log["nouns"] = log["nouns"] + bank_loss(logits[:, : len(NOUNS)], _of(answer, objects))
+            log[f"{bank.name}_top1"] = (logits.argmax(1) == target)[target >= 0].float().mean()
+        logits = (scale * x @ self.bank.T).masked_fill(self.held_out, NOT_YET)
+        target = torch.where(things < len(THINGS), things, -1)
+        log["things"] = bank_loss(logits, target) + bank_loss(logits[:, :N_OBJECTS], objects)
+        log["things_top1"] = (logits.argmax(1) == target)[target >= 0].float().mean()
+        total = torch.stack([value for name, value in log.items() if not name.endswith("_top1")]).sum()
+        return total, {name: value.item() for name, value in log.items()}
 
-    def _noun(self, things: Tensor) -> Tensor:
-        return torch.where(things >= 0, self.noun_of_thing[things], -1)
+
+def _of(answer: Tensor, things: Tensor) -> Tensor:
+    return torch.where(things >= 0, answer[things], -1)
 
 
 @dataclass(frozen=True)
@@ -232,9 +233,11 @@ class Config:
     out: Path = Path("ovs3d/mini/clip")
     """Folder for config.json and weights.safetensors."""
     views: Path = Path("/tmp/mini/views")
-    """Folder of the rendered views, 230 kB each."""
-    n_views: int = 6000
-    """Number of views."""
+    """Folder of the rendered views, 230 to 360 kB each."""
+    n_views: dict[str, int] = field(default_factory=lambda: {"table": 6000, "street": 1800, "room": 1500})
+    """Number of views of each sort of world."""
+    chances: dict[str, float] = field(default_factory=lambda: {"table": 0.5, "street": 0.28, "room": 0.22})
+    """Share of the crops."""
     batch: int = 128
     """Crops a step."""
     lr: float = 2e-3
@@ -252,8 +255,13 @@ class Config:
 def main(config: Config) -> None:
     """Train and save."""
     torch.manual_seed(config.seed)
+    sources = {"table": views_of_tabletop, "street": views_of_street, "room": views_of_room}
+    views = {
+        name: training_views(config.views / name, config.n_views[name], 2, of) for name, of in sources.items()
+    }
     crops = Crops(
-        training_views(config.views, config.n_views, 2),
+        views,
+        config.chances,
         config.batch,
         CONFIG["vision_cfg"]["image_size"],
         config.seed,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import tyro
 from mini_optim import Optimizer, block_matrices
-from mini_views import HEIGHT, WIDTH, Views, training_views
+from mini_views import HEIGHT, WIDTH, Views, training_views, views_of_tabletop
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -140,7 +140,7 @@ class Config:
     """Wall time of the training; the learning rate is annealed over it."""
     out: Path = Path("ovs3d/mini/dino")
     """Folder for config.json and weights.safetensors."""
-    views: Path = Path("/tmp/mini/views")
+    views: Path = Path("/tmp/mini/views/table")
     """Folder of the rendered views."""
     n_views: int = 6000
     """Number of views."""
@@ -161,7 +161,7 @@ class Config:
 def main(config: Config) -> None:
     """Train and save the teacher."""
     torch.manual_seed(config.seed)
-    crops = OverlappingCrops(training_views(config.views, config.n_views, 2), config.seed)
+    crops = OverlappingCrops(training_views(config.views, config.n_views, 2, views_of_tabletop), config.seed)
     batches = iter(DataLoader(crops, batch_size=config.batch, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
     student = Network()

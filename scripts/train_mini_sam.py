@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import tyro
 from mini_optim import Optimizer, block_matrices
-from mini_views import Views, training_views
+from mini_views import Views, training_views, views_of_tabletop
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -135,7 +135,7 @@ class Config:
     """Wall time of the training; the learning rate is annealed over it."""
     out: Path = Path("ovs3d/mini/sam")
     """Folder for config.json and weights.safetensors."""
-    views: Path = Path("/tmp/mini/views")
+    views: Path = Path("/tmp/mini/views/table")
     """Folder of the rendered views."""
     n_views: int = 6000
     """Number of views."""
@@ -158,7 +158,11 @@ def main(config: Config) -> None:
     torch.manual_seed(config.seed)
     size, mask_size = CONFIG.image_size, 4 * CONFIG.image_size // CONFIG.patch_size
     data = PointPrompts(
-        training_views(config.views, config.n_views, 2), config.prompts, size, mask_size, config.seed
+        training_views(config.views, config.n_views, 2, views_of_tabletop),
+        config.prompts,
+        size,
+        mask_size,
+        config.seed,
     )
     batches = iter(DataLoader(data, batch_size=config.batch, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
