@@ -51,10 +51,8 @@ class Report:
         metrics = _plain(self.metrics)
         groups = {name: value for name, value in metrics.items() if isinstance(value, dict)}
         single = {name: value for name, value in metrics.items() if name not in groups}
-        about = (
-            f"{self.protocol}; {self.split}; {_listed(self.weights)}; seed {self.seed}; {self.seconds:.0f} s"
-        )
-        parts = [f"# {self.task}", about, _table("metric", single)]
+        about = self.protocol, self.split, _listed(self.weights), f"seed {self.seed}", f"{self.seconds:.0f} s"
+        parts = [f"# {self.task}", "; ".join(filter(None, about)), _table("metric", single)]
         parts += [_table(name, group) for name, group in groups.items()]
         parts += [f"Machine: {_listed(self.hardware)}. Versions: {_listed(self.versions)}."]
         parts += ["\n".join(f"- skipped: {line}" for line in self.skipped)] if self.skipped else []

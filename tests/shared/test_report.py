@@ -64,6 +64,12 @@ def test_markdown_has_a_row_per_metric_and_class(tmp_path):
         assert word in text
 
 
+def test_a_report_without_weights_leaves_no_gap():
+    line = make_report(weights={}).to_markdown().splitlines()[2]
+    assert "" not in [part.strip() for part in line.split(";")]
+    assert line.endswith("seed 3; 61 s")
+
+
 def test_a_failing_report_leaves_the_old_one_whole(tmp_path):
     make_report().write(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
