@@ -37,4 +37,6 @@ def test_the_commands_on_point_clouds_are_understood():
         "Infer",
         "Pretrain",
         "Infer",
+        "Pretrain",
+        "Finetune",
     ]
