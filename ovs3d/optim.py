@@ -54,11 +54,8 @@ class Muon(torch.optim.AdamW):
         if p.grad is None:
             return
         state = self.state[p]
-        if not state:
-            state |= {
-                "step": torch.zeros(()),
-                "velocity": torch.zeros_like(p),
-            }  # AdamW reads all steps when it loads
+        if not state:  # AdamW reads the steps of all states when it loads
+            state |= {"step": torch.zeros(()), "velocity": torch.zeros_like(p)}
         state["step"] += 1
         velocity = state["velocity"].lerp_(p.grad, 1 - self.momentum)
         update = p.grad.lerp(velocity, self.momentum).movedim(group["outputs"], 0)
