@@ -1,15 +1,14 @@
 """Networks learn from photos without labels, go on after a kill, and answer to words."""
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_tiny, write_unlabelled
-from trainings import killed_at, losses
+from tiny_scans import HEIGHT, WIDTH, pixels_of, write_tiny, write_unlabelled
+from trainings import check_that_it_goes_on, losses
 
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.dense import dense_features
@@ -83,24 +82,14 @@ def test_the_run_answers_to_words(trained, index, tmp_path, capsys):
 @pytest.mark.parametrize("trained", ["clip2scene"], indirect=True)
 def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
     method, out = trained
-    line = ["pretrain", *METHODS[method], "--index", str(index), "--out", str(tmp_path / "run")]
-    killed = killed_at(KILLED_AT, line)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    main(line)
-    whole, resumed = losses(out), losses(tmp_path / "run")
-    assert sorted(resumed) == sorted(whole)
-    assert resumed == pytest.approx(whole, rel=1e-4)
+    line = ["pretrain", *METHODS[method], "--index", str(index)]
+    check_that_it_goes_on(KILLED_AT, line, tmp_path / "run", out)
 
 
 def test_pixels_of_pairs_show_their_points(index, teacher):
     batch = paired(index, teacher)[0, 2]
     xyz = np.fromfile(index.parent.parent / "2.bin", np.float32).reshape(-1, 4)[batch.point.numpy(), :3]
-    depth = CAMERA_M - xyz[:, 2]
-    col, row = (
-        size / 2 + sign * FOCAL_PX * x / depth
-        for size, sign, x in ((WIDTH, 1, xyz[:, 0]), (HEIGHT, -1, xyz[:, 1]))
-    )
-    pixels = np.floor(np.stack([row, col], axis=1)).astype(int)
+    pixels = np.floor(np.stack(pixels_of(xyz), axis=1)).astype(int)
     clip = load_clip("mini")
     image = read_image(index.parent.parent / "2.png").permute(2, 0, 1) / 255
     grid = dense_features(clip, image)

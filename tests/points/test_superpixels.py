@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.segmentation import slic
-from tiny_scans import CAMERA_M, FOCAL_PX, HEIGHT, WIDTH, write_unlabelled
+from tiny_scans import NoPhotos, pixels_of, write_unlabelled
 from torch import nn
 
 from ovs3d.errors import InputError
@@ -121,9 +121,7 @@ def test_superpixels_of_pairs_hold_the_pixels_that_show_their_points(index, back
     paired = PairedSamples(samples.samples, backbone, Pairing())[0, 2]
     torch.testing.assert_close(batch.point, paired.point)
     xyz = np.fromfile(index.parent.parent / "2.bin", np.float32).reshape(-1, 4)[batch.point.numpy(), :3]
-    depth = CAMERA_M - xyz[:, 2]
-    row = np.floor(HEIGHT / 2 - FOCAL_PX * xyz[:, 1] / depth).astype(int)
-    col = np.floor(WIDTH / 2 + FOCAL_PX * xyz[:, 0] / depth).astype(int)
+    row, col = np.floor(pixels_of(xyz)).astype(int)
     superpixel, features = samples.superpixels.of(index.parent.parent / "2.png")
     there = superpixel[row, col]
     assert len(there.unique()) > 9
@@ -157,11 +155,6 @@ def test_a_step_keeps_superpixels_of_frames_apart(index, backbone):
     torch.testing.assert_close(both.superpixel[:m], one.superpixel)
     torch.testing.assert_close(both.superpixel[m:] - s, two.superpixel)
     torch.testing.assert_close(both.features, torch.cat([one.features, two.features]))
-
-
-class NoPhotos(Samples):
-    def frame(self, item: int) -> Frame:
-        return replace(super().frame(item), photos=())
 
 
 def test_a_frame_without_photos_has_no_superpixels(index, backbone):

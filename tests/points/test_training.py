@@ -1,7 +1,6 @@
 """Training ends in a run that can be asked, goes on after a kill, and may be shared by processes."""
 
 import json
-import signal
 import socket
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_scans import CLASSES, tiny_scan, write_tiny
-from trainings import killed_at, losses
+from trainings import check_that_it_goes_on, losses
 
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
@@ -56,14 +55,8 @@ def test_training_writes_a_run_a_report_and_what_tensorboard_shows(trained, inde
 
 
 def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
-    line = ["finetune", "--index", str(index), "--out", str(tmp_path / "run"), *FLAGS]
-    killed = killed_at(KILLED_AT, line)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "run" / "run.json").exists()
-    main(line)
-    whole, resumed = losses(trained), losses(tmp_path / "run")
-    assert sorted(resumed) == sorted(whole)
-    assert resumed == pytest.approx(whole, rel=1e-4)
+    check_that_it_goes_on(KILLED_AT, ["finetune", "--index", str(index), *FLAGS], tmp_path / "run", trained)
+    whole = losses(trained)
     assert len(set(whole.values())) == len(whole)
 
 

@@ -4,12 +4,15 @@ A camera looks down from above if photos are asked for, and sees boxes in other 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ovs3d.images import write_png
+from pointcloud.frame import Frame
 from pointcloud.index_command import Index
+from pointcloud.samples import Samples
 
 CLASSES = ("floor", "box")
 WIDTH, HEIGHT, FOCAL_PX, CAMERA_M = 128, 96, 96.0, 8.0
@@ -30,13 +33,17 @@ def tiny_scan(seed: int, n: int = 700) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([xyz, intensity.clip(0, 1)]).astype(np.float32), label.astype(np.uint8)
 
 
+def pixels_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column at which the camera sees points."""
+    depth = CAMERA_M - points[:, 2]
+    return HEIGHT / 2 - FOCAL_PX * points[:, 1] / depth, WIDTH / 2 + FOCAL_PX * points[:, 0] / depth
+
+
 def tiny_photo(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What the camera sees: each point a spot of its class's colour, the highest on top."""
     photo = np.full((HEIGHT, WIDTH, 3), COLORS[40], np.uint8)
-    depth = CAMERA_M - points[:, 2]
-    col = WIDTH / 2 + FOCAL_PX * points[:, 0] / depth
-    row = HEIGHT / 2 - FOCAL_PX * points[:, 1] / depth
-    for i in np.argsort(-depth):
+    row, col = pixels_of(points)
+    for i in np.argsort(points[:, 2]):
         top, left = max(0, int(row[i]) - 2), max(0, int(col[i]) - 2)
         photo[top : int(row[i]) + 3, left : int(col[i]) + 3] = COLORS[int(labels[i])]
     return photo
@@ -78,3 +85,10 @@ def write_unlabelled(root: Path) -> Path:
     for labels in root.glob("*_labels.npy"):
         labels.write_bytes(b"not labels")
     return path
+
+
+class NoPhotos(Samples):
+    """Scans that no camera saw."""
+
+    def frame(self, item: int) -> Frame:
+        return replace(super().frame(item), photos=())

@@ -1,11 +1,15 @@
 """Trainings that die, and what TensorBoard shows of those that do not."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pointcloud.cli import main
 
 _KILL = """
 import os, signal, sys
@@ -25,6 +29,23 @@ def killed_at(step: int, line: Sequence[str]) -> subprocess.CompletedProcess:
     """A command that kills itself in a step."""
     script = _KILL.format(step=step)
     return subprocess.run([sys.executable, "-c", script, *line], capture_output=True, text=True, check=False)
+
+
+def check_that_it_goes_on(step: int, line: Sequence[str], out: Path, whole: Path) -> None:
+    """A command that is killed in a step and given again has the losses of one that nothing interrupted.
+
+    Args:
+        out: its folder, which is added to the line.
+        whole: folder of the other.
+    """
+    line = [*line, "--out", str(out)]
+    killed = killed_at(step, line)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (out / "run.json").exists()
+    main(line)
+    expected, resumed = losses(whole), losses(out)
+    assert sorted(resumed) == sorted(expected)
+    assert resumed == pytest.approx(expected, rel=1e-4)
 
 
 def losses(out: Path, name: str = "loss") -> dict[int, float]:

@@ -43,6 +43,11 @@ class Street:
     overwrite: bool = False
     """Replace a world that is already in the folder."""
 
+    @property
+    def spacing_s(self) -> float:
+        """Seconds from one labelled frame to the next."""
+        return self.interval_s or _LEAST_S[self.format]
+
     def run(self) -> None:
         """Render and write the data set, several streets at a time."""
         from ovs3d.worlds.command import clear_for_world
@@ -100,9 +105,8 @@ def _write_scene(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]
     from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
 
     street, name, seed = job
-    interval_s = street.interval_s or _LEAST_S[street.format]
-    world = make_street(seed, seconds=street.frames * interval_s)
-    drive = Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps, interval_s)
+    world = make_street(seed, seconds=street.frames * street.spacing_s)
+    drive = Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps, street.spacing_s)
     return write_scene(street.out, street.version, drive)
 
 
@@ -113,9 +117,8 @@ def _write_sequence(job: tuple[Street, str, int]) -> None:
 
     street, name, seed = job
     rig = kitti_rig(street.width)
-    interval_s = street.interval_s or _LEAST_S[street.format]
-    world = make_street(seed, seconds=street.frames * interval_s)
-    write_sequence(street.out / "sequences" / name, world, rig, street.frames, interval_s)
+    world = make_street(seed, seconds=street.frames * street.spacing_s)
+    write_sequence(street.out / "sequences" / name, world, rig, street.frames, street.spacing_s)
 
 
 def _in_parallel(work: Callable[[Any], Any], jobs: list[Any]) -> list[Any]:
