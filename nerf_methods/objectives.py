@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+ROWS_AT_ONCE = 64
+"""Of a patch's pairs, whose logarithms stay in a cache of the second level."""
+
 
 def clip_distillation(
     rendered: Float[Tensor, "r d"],
@@ -127,7 +130,7 @@ def feature_distribution_alignment(
 class _Alignment(torch.autograd.Function):
     """The value and, on the way, its gradient by the logarithms of the probabilities.
 
-    A patch's matrix of pairs fits into a cache; those of a batch would go through memory many times.
+    A patch's matrices of pairs fit into a cache; those of a batch would go through memory many times.
     """
 
     @staticmethod
@@ -140,26 +143,26 @@ class _Alignment(torch.autograd.Function):
         names: Float[Tensor, "n p k"] | None,
     ) -> Float[Tensor, ""]:
         aligned = _kullback_leibler if divergence == "kl" else _jensen_shannon
-        value, slope = log_p.new_zeros(()), torch.zeros_like(log_p)
-        excess, kind = (log_p.new_empty(log_p.shape[1], log_p.shape[1]) for _ in range(2))
-        for pulls, factor in ((True, rule.pull), (False, rule.push)):
-            if not factor:
-                continue
-            total, gradient, pairs = log_p.new_zeros(()), torch.empty_like(log_p), log_p.new_zeros(())
-            for i, tokens in enumerate(unit):
-                torch.mm(tokens, tokens.T, out=excess).sub_(rule.shift)
-                excess = excess.clamp_(min=0) if pulls else excess.clamp_(max=0)
-                pairs += torch.sign(excess, out=kind).sum().abs()
+        kinds = [(pulls, factor) for pulls, factor in ((True, rule.pull), (False, rule.push)) if factor]
+        patches, pixels, _ = log_p.shape
+        excess, same = (log_p.new_empty(pixels, pixels) for _ in range(2))
+        weights = log_p.new_empty(len(kinds), pixels, pixels)
+        totals, pairs = (log_p.new_zeros(len(kinds)) for _ in range(2))
+        gradients = log_p.new_empty(len(kinds), *log_p.shape)
+        for i, tokens in enumerate(unit):
+            torch.mm(tokens, tokens.T, out=excess).sub_(rule.shift)
+            for kind, (pulls, _) in enumerate(kinds):
+                weight = torch.clamp(excess, *((0, None) if pulls else (None, 0)), out=weights[kind])
+                pairs[kind] += torch.sign(weight, out=same).sum().abs()
                 if names is not None:
-                    same = torch.mm(names[i], names[i].T, out=kind)
-                    excess.mul_(same if pulls else same.neg_().add_(1))
-                part, gradient[i] = aligned(log_p[i], excess)
-                total += part
-            share = factor / (pairs.clamp(min=1) if rule.rebalance else excess.numel() * len(unit))
-            value += share * total
-            slope += share * gradient
-        ctx.save_for_backward(slope)
-        return value
+                    torch.mm(names[i], names[i].T, out=same)
+                    weight.mul_(same if pulls else same.neg_().add_(1))
+            parts, gradients[:, i] = aligned(log_p[i], weights)
+            totals += parts
+        number = pairs.clamp(min=1) if rule.rebalance else patches * pixels**2
+        shares = log_p.new_tensor([factor for _, factor in kinds]) / number
+        ctx.save_for_backward(torch.einsum("t,tnpk->npk", shares, gradients))
+        return shares @ totals
 
     @staticmethod
     def backward(
@@ -170,26 +173,33 @@ class _Alignment(torch.autograd.Function):
 
 
 def _kullback_leibler(
-    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "p p"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "p k"]]:
-    """sum_ij w_ij sum_c p_ic (log p_ic - log p_jc) for symmetric w, and its gradient by log p."""
+    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "t p p"]
+) -> tuple[Float[Tensor, " t"], Float[Tensor, "t p k"]]:
+    """sum_ij w_ij sum_c p_ic (log p_ic - log p_jc) for each of some symmetric w, and its gradients by log p."""
     p = log_p.exp()
     sums = weights @ torch.cat([log_p, p, torch.ones_like(p[:, :1])], dim=1)
-    others, others_p, own = sums.split([p.shape[1], p.shape[1], 1], dim=1)
+    others, others_p, own = sums.split([p.shape[1], p.shape[1], 1], dim=2)
     terms = p * (own * log_p - others)
-    return terms.sum(), terms + own * p - others_p
+    return terms.sum((1, 2)), terms + own * p - others_p
 
 
 def _jensen_shannon(
-    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "p p"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "p k"]]:
-    """sum_ij w_ij sum_c (p_ic log p_ic - m log m) with m = (p_ic + p_jc) / 2 for symmetric w, and the same."""
-    p, own = log_p.exp(), weights.sum(-1, keepdim=True)
-    gradient = own * log_p
-    total = (p * gradient).sum()
-    for c in range(p.shape[1]):
-        mixture = (p[:, None, c] + p[None, :, c]) / 2
-        log = mixture.clamp(min=torch.finfo(p.dtype).tiny).log_()
-        gradient[:, c] -= weights.mul(log).sum(-1)
-        total -= mixture.mul_(log).mul_(weights).sum()
-    return total, p * gradient
+    log_p: Float[Tensor, "p k"], weights: Float[Tensor, "t p p"]
+) -> tuple[Float[Tensor, " t"], Float[Tensor, "t p k"]]:
+    """sum_ij w_ij sum_c (p_ic log p_ic - m log m) with m = (p_ic + p_jc) / 2, and the same.
+
+    As w is symmetric, p_ic log m may stand for m log m in the sum; it is the gradient then.
+    """
+    p = log_p.exp()
+    slope = weights.sum(-1, keepdim=True) * log_p
+    half = (p / 2).T.contiguous()
+    for start in range(0, len(p), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        log, product = (torch.empty_like(weights[0, rows]) for _ in range(2))
+        for c, all_rows in enumerate(half):
+            torch.add(all_rows[rows, None], all_rows, out=log)
+            log.clamp_(min=torch.finfo(p.dtype).tiny).log_()
+            for one, weight in zip(slope, weights, strict=True):
+                one[rows, c] -= torch.mul(log, weight[rows], out=product).sum(-1)
+    gradients = p * slope
+    return gradients.sum((1, 2)), gradients

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ovs3d.foundation.dense_options import DenseOptions
+
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
 Input = Literal["one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"]
 
@@ -103,6 +105,9 @@ class Teacher:
     else ViT-B-16/openai."""
     short_side: int = 224
     """Larger photos are made smaller until their shorter side has as many pixels, as in CLIP2Scene."""
+    normalize: bool = True
+    """Bring colours to the mean and deviation that CLIP was trained with; CLIP2Scene's code leaves them in 0..1."""
+    dense: DenseOptions = field(default_factory=DenseOptions)
     feature_dir: Path | None = None
     """Folder of the features. Default: .ovs3d in the data set's folder."""
     device: str | None = None

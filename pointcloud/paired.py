@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from pointcloud.config import Pairing
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
-from pointcloud.pairing import pair
+from pointcloud.pairing import Pairs, pair
 from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
-from pointcloud.teacher import PhotoFeatures, photos_of
+from pointcloud.teacher import Denoising, PhotoFeatures, photos_of
 from pointcloud.voxelize import VoxelGrid
 
 
@@ -31,6 +31,8 @@ class PairedBatch:
     """Row of the point of each pair; points in two photos have two pairs."""
     features: Float[Tensor, "m d"]
     """What the teacher sees at the pixel of each pair; not of unit length."""
+    doubted: Bool[Tensor, "m k"]
+    """Texts that the photo of each pair does not show; k is 0 without `Denoising`."""
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -39,8 +41,8 @@ class PairedBatch:
 
     def to(self, device: torch.device | str) -> "PairedBatch":
         """The same on another device."""
-        cell, point, features = (each.to(device) for each in (self.cell, self.point, self.features))
-        return PairedBatch(self.scans.to(device), cell, point, features)
+        parts = (self.cell, self.point, self.features, self.doubted)
+        return PairedBatch(self.scans.to(device), *(each.to(device) for each in parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class PairedSamples(PhotoSamples):
 
     sweeps: int = 1
     """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
+    denoising: Denoising | None = None
 
     def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
         frame = self.samples.frame(key[1])
@@ -80,8 +83,10 @@ class PairedSamples(PhotoSamples):
         scans = [
             self.samples.batch(merged.of(number), key, number) for number in range(merged.sweep.max() + 1)
         ]
-        seen = look(self.teacher, merged.scan, frame.photos, self.pairing)
-        return PairedBatch(collate(scans), self._cells(merged.scan.xyz), *seen)
+        pairs = pair(merged.scan, frame.photos, self.pairing)
+        point, features = look(self.teacher, pairs, frame.photos)
+        doubted = self._doubted(frame.photos)[torch.from_numpy(pairs.photo)]
+        return PairedBatch(collate(scans), self._cells(merged.scan.xyz), point, features, doubted)
 
     def collate(self, batches: Sequence[PairedBatch]) -> PairedBatch:
         rows = starts([len(each.cell) for each in batches])
@@ -91,6 +96,7 @@ class PairedSamples(PhotoSamples):
             torch.cat([each.cell + first for each, first in zip(batches, cells, strict=True)]),
             torch.cat([each.point + first for each, first in zip(batches, rows, strict=True)]),
             torch.cat([each.features for each in batches]),
+            torch.cat([each.doubted for each in batches]),
         )
 
     def _merged(self, frame: Frame, key: tuple[int, int]) -> MergedScan:
@@ -99,6 +105,12 @@ class PairedSamples(PhotoSamples):
         chosen = [scan_file(frame), *choose_sweeps(frame.sweeps, self.sweeps - 1, random)]
         scan, *earlier = (self.read(each) for each in chosen)
         return merge_sweeps(scan, earlier)
+
+    def _doubted(self, photos: Sequence[Photo]) -> Bool[Tensor, "p k"]:
+        """Texts that each photo does not show."""
+        if self.denoising is None:
+            return torch.zeros(len(photos), 0, dtype=torch.bool)
+        return self.denoising.doubted(photo.path for photo in photos)
 
     def _cells(self, xyz: Float32[np.ndarray, "n 3"]) -> Int64[Tensor, " n"]:
         net = self.samples.net
@@ -109,10 +121,9 @@ class PairedSamples(PhotoSamples):
 
 
 def look(
-    teacher: PhotoFeatures, scan: Scan, photos: Sequence[Photo], how: Pairing
+    teacher: PhotoFeatures, pairs: Pairs, photos: Sequence[Photo]
 ) -> tuple[Int64[Tensor, " m"], Float[Tensor, "m d"]]:
-    """The point of each pair of a scan with photos, and what the teacher sees at its pixel."""
-    pairs = pair(scan, photos, how)
+    """The point of each pair, and what the teacher sees at its pixel."""
     pixels = torch.from_numpy(pairs.row_col)
     features = [
         teacher.at(photo, pixels[torch.from_numpy(pairs.photo == number)])

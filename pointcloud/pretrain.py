@@ -31,7 +31,7 @@ from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples
-from pointcloud.teacher import load_teacher, photos_of
+from pointcloud.teacher import Denoising, load_teacher, photos_of
 
 if TYPE_CHECKING:
     from pointcloud.config import Fit
@@ -87,10 +87,10 @@ class Consistency(PairedTraining):
         outputs = self.model(batch.scans.points)
         points = outputs[TEXT][batch.point].float()
         pixels = F.normalize(batch.features, dim=1)
-        labels = self._names(pixels)
+        labels = self._names(pixels, batch.doubted)
         parts = {}
         if how.semantic != "none":
-            taught = self._names(points) if self._teaches_itself() else labels
+            taught = self._names(points, batch.doubted[:, :0]) if self._teaches_itself() else labels
             known = taught < self.known  # the others are distractors
             loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
             parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
@@ -105,9 +105,10 @@ class Consistency(PairedTraining):
         how = self.command
         return self.current_epoch >= how.self_training_from and coin < how.self_training_probability
 
-    def _names(self, features: Tensor) -> Tensor:
-        """The text nearest in angle to each feature, distractors among them."""
-        return (features @ self.text.T).argmax(dim=1)
+    def _names(self, features: Tensor, doubted: Tensor) -> Tensor:
+        """The text nearest in angle to each feature, distractors among them, of those that are not doubted."""
+        scores = features @ self.text.T
+        return (scores.masked_fill(doubted, -torch.inf) if doubted.shape[1] else scores).argmax(dim=1)
 
     def _agreement(self, points: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
         if self.command.spatial_temporal == "cosine":
@@ -144,7 +145,8 @@ def clip2scene(command: Clip2Scene) -> None:
     model = new_model(command, heads)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
-    samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
+    denoising = Denoising(teacher, text, command.prompt_denoising)
+    samples = PairedSamples(scans, teacher, command.pairs, command.sweeps, denoising)
     training = Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
     about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
     train(training, model, about, command.out)

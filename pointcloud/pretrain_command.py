@@ -82,6 +82,8 @@ class Clip2Scene(Pretraining):
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
     """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
     point with its pixel, as the published code on ScanNet."""
+    prompt_denoising: float = 0.0
+    """A class that CLIP is nowhere in a photo so sure of, in 0..1, is not said of its pixels; MaskCLIP takes 0.5."""
     sweeps: int = 3
     """Scans of a frame, its own among them; the earlier ones are drawn at random in each epoch."""
     self_training_from: int = 10

@@ -12,6 +12,7 @@ from pointcloud.config import Pairing
 from pointcloud.evaluate import Answer
 from pointcloud.objectives.distillation import over_photos
 from pointcloud.paired import look
+from pointcloud.pairing import pair
 from pointcloud.runs import TEMPERATURE
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
@@ -32,7 +33,7 @@ def projected(
     for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
         frame = samples.frame(item)
         scan = read_scan(scan_file(frame), samples.index.dataset)
-        point, seen = look(teacher, scan, frame.photos, how)
+        point, seen = look(teacher, pair(scan, frame.photos, how), frame.photos)
         features, rows = over_photos(seen, point)
         similarities = similarity(features, embeddings)
         prediction, score = torch.full((len(scan.xyz),), -1), torch.zeros(len(scan.xyz))

@@ -2,19 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
+from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
 from ovs3d.foundation.maps import image_dense, image_dino
 from ovs3d.foundation.store import FeatureStore
@@ -66,6 +67,7 @@ class Teacher(PhotoFeatures):
     store: FeatureStore
     short_side: int
     """Pixels of the shorter side of what CLIP looks at, at most."""
+    options: DenseOptions = MASKCLIP
     name = "CLIP"
 
     @property
@@ -73,7 +75,31 @@ class Teacher(PhotoFeatures):
         return self.clip.d
 
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
-        return image_dense(self.clip, photo, self.store, self.short_side)
+        return image_dense(self.clip, photo, self.store, self.short_side, self.options)
+
+
+@dataclass(frozen=True, eq=False)
+class Denoising:
+    """Texts that CLIP is nowhere sure of in a photo are not said of its pixels (MaskCLIP, section 3.3)."""
+
+    teacher: Teacher
+    text: Float[Tensor, "k d"]
+    """All that pixels may be called."""
+    confidence: float
+    """Probability among the texts, at CLIP's own temperature, that some patch has to reach; 0: no text is doubted."""
+
+    def doubted(self, photos: Iterable[Path]) -> Bool[Tensor, "p k"]:
+        """Texts that each photo does not show; none where that would be all of them."""
+        found = [self._doubted(photo) for photo in photos]
+        return torch.stack(found) if found else torch.zeros(0, len(self.text), dtype=torch.bool)
+
+    def _doubted(self, photo: Path) -> Bool[Tensor, " k"]:
+        if not self.confidence:
+            return torch.zeros(len(self.text), dtype=torch.bool)
+        grid = F.normalize(self.teacher.map(photo).flatten(0, 1).float(), dim=1)
+        scale = self.teacher.clip.model.logit_scale.detach().exp().cpu()
+        doubted = (scale * grid @ self.text.T).softmax(dim=1).amax(dim=0) < self.confidence
+        return doubted & ~doubted.all()
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +132,9 @@ def load_teacher(settings: config.Teacher, root: Path) -> Teacher:
         InputError: unknown weights, or a device that is not there.
     """
     clip = load_clip(clip_weights(settings.weights, root), usable_device(settings.device))
-    return Teacher(clip, _store(settings.feature_dir, root), settings.short_side)
+    if not settings.normalize:
+        clip = replace(clip, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return Teacher(clip, _store(settings.feature_dir, root), settings.short_side, settings.dense)
 
 
 def load_backbone(settings: config.Backbone, root: Path) -> Backbone:

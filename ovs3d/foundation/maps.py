@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.foundation.crops import resize
 from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.images import read_image
@@ -35,13 +37,16 @@ def scene_dense(
         yield image_dense(clip, path, store, short_side)
 
 
-def image_dense(clip: Clip, path: Path, store: FeatureStore, short_side: int) -> Float[Tensor, "gh gw d"]:
+def image_dense(
+    clip: Clip, path: Path, store: FeatureStore, short_side: int, options: DenseOptions = MASKCLIP
+) -> Float[Tensor, "gh gw d"]:
     """The same of one image."""
 
     def compute() -> Tensor:
-        return dense_features(clip, _read(path, short_side, largest_factor=1.0))
+        return dense_features(clip, _read(path, short_side, largest_factor=1.0), options)
 
-    return _stored("clip-dense", path, {**clip.identity, "short_side": short_side}, store, compute)
+    identity = {**clip.identity, "short_side": short_side, **asdict(options)}
+    return _stored("clip-dense", path, identity, store, compute)
 
 
 def scene_dino(

@@ -1,6 +1,7 @@
 """Networks learn from photos without labels, go on after a kill, and answer to words."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from trainings import check_that_it_goes_on, losses
 
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.images import read_image
 from pointcloud import config
@@ -24,7 +26,7 @@ from pointcloud.pretrain import LOCAL, Consistency
 from pointcloud.pretrain_command import Clip2Scene
 from pointcloud.runs import TEXT, load_run
 from pointcloud.samples import Samples
-from pointcloud.teacher import Teacher, load_teacher
+from pointcloud.teacher import Denoising, Teacher, load_teacher
 
 KILLED_AT = 5
 FLAGS = ["--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.save-every", "1", "--fit.epochs", "6"]
@@ -175,6 +177,87 @@ def test_distractors_teach_nothing(index, teacher):
     text = torch.stack([-direction, direction, direction])  # everything looks like the second
     assert consistency(samples, text[:2], 1).losses(batch)["semantic"].item() == 0
     assert consistency(samples, text[:3], 2).losses(batch)["semantic"].item() > 0
+
+
+def test_texts_that_a_photo_hardly_shows_are_not_said_of_its_pixels(index, teacher):
+    photos = [photo.path for i in (0, 1) for photo in read_index(index)[i].photos]
+    text = F.normalize(torch.randn(6, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
+    scale = float(teacher.clip.model.logit_scale.exp())
+    surest = torch.stack(
+        [
+            (scale * F.normalize(teacher.map(photo).float(), dim=2) @ text.T).softmax(dim=2).amax(dim=(0, 1))
+            for photo in photos
+        ]
+    )
+    limit = float(surest.flatten().sort().values[len(surest.flatten()) // 2 :][:2].mean())
+    doubted = Denoising(teacher, text, limit).doubted(photos)
+    assert torch.equal(doubted, surest < limit)
+    assert doubted.any()
+    assert not doubted.all(dim=1).any()
+    assert not Denoising(teacher, text, 1.0).doubted(photos).any()  # no text would be left
+
+
+def test_training_takes_the_best_text_that_is_not_doubted(index, teacher):
+    samples = paired(index, teacher)
+    batch = samples.collate([samples[0, 0], samples[0, 3]])
+    text = F.normalize(torch.randn(5, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
+    scores = F.normalize(batch.features, dim=1) @ text.T
+    common = scores.argmax(dim=1).mode().values
+    doubted = torch.zeros(len(scores), 5, dtype=torch.bool)
+    doubted[::2, common] = True
+    found = consistency(samples, text, 5)
+    points = found.model(batch.scans.points)[TEXT][batch.point]
+    labels = scores.masked_fill(doubted, -1).argmax(dim=1)
+    assert (labels != scores.argmax(dim=1)).any()
+    with_doubts = replace(batch, doubted=doubted)
+    torch.testing.assert_close(
+        found.losses(with_doubts)["semantic"], F.cross_entropy(points @ text.T, labels)
+    )
+    torch.testing.assert_close(
+        found.losses(batch)["semantic"], F.cross_entropy(points @ text.T, scores.argmax(dim=1))
+    )
+
+
+def test_pairs_know_what_their_photo_does_not_show(index, teacher, monkeypatch):
+    first, other = read_index(index)[0], read_index(index)[3]
+    monkeypatch.setattr(
+        Samples, "frame", lambda self, item: replace(first, photos=first.photos + other.photos)
+    )
+
+    class Told(Denoising):
+        def doubted(self, photos):
+            return torch.tensor([[path.name == "3.png", True] for path in photos])
+
+    told = Told(teacher, torch.zeros(2, teacher.clip.d), 0.5)
+    batch = replace(paired(index, teacher), denoising=told)[0, 0]
+    n = len(batch.point) // 2  # both photos are taken from the same place
+    assert torch.equal(batch.point[:n], batch.point[n:])
+    assert torch.equal(batch.doubted, torch.tensor([[False, True], [True, True]]).repeat_interleave(n, dim=0))
+
+
+def test_doubts_stay_with_their_frame(index, teacher):
+    samples = replace(
+        paired(index, teacher), denoising=Denoising(teacher, torch.eye(teacher.clip.d)[:3], 0.3)
+    )
+    one, two = samples[0, 0], samples[0, 3]
+    two.doubted[:, 0] = ~one.doubted[0, 0]
+    assert torch.equal(samples.collate([one, two]).doubted, torch.cat([one.doubted, two.doubted]))
+
+
+def test_what_clip_looks_with_is_its_own_in_the_store(index, tmp_path):
+    photo = read_index(index)[0].photos[0].path
+    root = index.parent.parent
+    ways = [
+        config.Teacher(feature_dir=tmp_path),
+        config.Teacher(feature_dir=tmp_path, normalize=False),
+        config.Teacher(feature_dir=tmp_path, dense=DenseOptions(smooth_keys=True)),
+    ]
+    maps = [load_teacher(way, root).map(photo) for way in ways]
+    assert len(list(tmp_path.glob("clip-dense-*.safetensors"))) == 3
+    image = read_image(photo).permute(2, 0, 1) / 255
+    raw = replace(load_clip("mini"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    torch.testing.assert_close(maps[1], dense_features(raw, image).half())
+    torch.testing.assert_close(maps[2], dense_features(load_clip("mini"), image, ways[2].dense).half())
 
 
 def test_self_training_takes_the_networks_own_names_from_its_epoch_on(index, teacher):

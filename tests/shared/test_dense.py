@@ -3,9 +3,11 @@ import torch
 import torch.nn.functional as F
 from tiny_models import TINY_RESNET, TINY_VIT, random_clip
 
+from ovs3d.errors import InputError
 from ovs3d.foundation import clip as clip_module
 from ovs3d.foundation.clip import Clip, load_clip
-from ovs3d.foundation.dense import dense_features, resize_positions
+from ovs3d.foundation.dense import dense_features, resize_positions, smoothed
+from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 
 CONFIGS = {"vit": TINY_VIT, "resnet": TINY_RESNET}
 
@@ -47,14 +49,68 @@ def test_features_are_what_clip_says_if_its_last_attention_looks_at_one_place(lo
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
 
 
-def _vit_by_masks(visual, clip, image):
+def _vit_by_masks(visual, clip, image, options=MASKCLIP):
     seen = []
     last = visual.transformer.resblocks[-1]
-    last.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    hook = last.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     visual(clip.normalize(image[None]))
+    hook.remove()
     only_itself = torch.full((17, 17), -torch.inf).fill_diagonal_(0)
-    out = last.attention(last.ln_1(seen[0]), attn_mask=only_itself)
+    if options.residual and options.mlp:
+        out = last(seen[0], attn_mask=only_itself)
+    else:
+        out = last.attention(last.ln_1(seen[0]), attn_mask=only_itself)
+        out = out + seen[0] if options.residual else out
+        out = out + last.mlp(last.ln_2(out)) if options.mlp else out
     return (visual.ln_post(out) @ visual.proj)[0, 1:].reshape(4, 4, clip.d)
+
+
+@pytest.mark.parametrize(
+    "options", [DenseOptions(r, m) for r, m in ((True, False), (False, True), (True, True))], ids=str
+)
+@torch.no_grad()
+def test_residual_and_mlp_of_the_last_block_are_its_own(load, options):
+    clip = load("vit")
+    image = torch.rand(3, 32, 32)
+    expected = _vit_by_masks(clip.model.visual, clip, image, options)
+    torch.testing.assert_close(dense_features(clip, image, options), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resnet_has_neither(load):
+    with pytest.raises(InputError, match="a ResNet has no last block"):
+        dense_features(load("resnet"), torch.rand(3, 64, 64), DenseOptions(residual=True))
+
+
+def test_a_place_says_what_places_with_its_key_say():
+    features, keys = torch.randn(1, 2, 3, 5), torch.randn(1, 2, 3, 4)
+    unit, key = F.normalize(features, dim=-1)[0], F.normalize(keys, dim=-1)[0]
+    expected = torch.zeros(2, 3, 5)
+    for row, column in ((r, c) for r in range(2) for c in range(3)):
+        for r, c in ((r, c) for r in range(2) for c in range(3)):
+            expected[row, column] += (key[row, column] @ key[r, c]) * unit[r, c]
+    torch.testing.assert_close(smoothed(features, keys)[0], expected)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_keys_are_those_of_the_last_attention(load, name):
+    clip = load(name)
+    visual = clip.model.visual
+    seen = []
+    if name == "vit":
+        last = visual.transformer.resblocks[-1]
+        last.ln_1.register_forward_hook(lambda _, args, output: seen.append(output[0]))
+        weight, bias = (each.chunk(3)[1] for each in (last.attn.in_proj_weight, last.attn.in_proj_bias))
+    else:
+        visual.layer4.register_forward_hook(lambda _, args, output: seen.append(output[0].flatten(1).T))
+        weight, bias = visual.attnpool.k_proj.weight, visual.attnpool.k_proj.bias
+    image = torch.rand(3, 64, 96)
+    plain = dense_features(clip, image)
+    keys = seen[0] @ weight.T
+    bias.copy_(-keys.mean(dim=0))  # keys to all sides
+    found = dense_features(clip, image, DenseOptions(smooth_keys=True))
+    expected = smoothed(plain[None], (keys + bias).view(1, *plain.shape[:2], -1))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def _resnet_by_places(visual, clip, image):
