@@ -30,6 +30,9 @@ class Finetune(Training):
     """CLIP weights of the texts, for --head text. Default: what ovs3d.yaml in the data set's folder names, else
     ViT-B-16/openai."""
 
+    freeze: bool = False
+    """Train the head alone, on the trunk of --init as it is (linear probe)."""
+
     def run(self) -> None:
         """Train, and print the report."""
         from pointcloud.finetune import finetune

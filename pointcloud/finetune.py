@@ -97,6 +97,8 @@ def finetune(command: Finetune) -> Path | None:
         text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"))
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
     model = new_model(command, heads)
+    if command.freeze:
+        model.freeze_trunk()
     settings = asdict(command)
     about = About(command.net, heads, classes, weights, settings)
     last = begin(command.out, settings)

@@ -25,6 +25,7 @@ class PointModel(nn.Module):
         else:
             architecture = ARCHITECTURES[config.name]
             self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)
+        self._frozen = False
 
     def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
         """What each head says of each point. Points in one voxel of a MinkUNet share its mean input and its answer."""
@@ -33,9 +34,27 @@ class PointModel(nn.Module):
         voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
         return {name: values[rows] for name, values in self.net.heads(self.net(voxels)).items()}
 
+    def freeze_trunk(self) -> None:
+        """Let the heads alone learn, as in a linear probe; batch normalisation keeps its means too."""
+        heads = self._of_heads()
+        for p in self.parameters():
+            p.requires_grad_(id(p) in heads)
+        self._frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "PointModel":
+        super().train(mode)
+        if self._frozen:
+            self.net.eval()
+        return self
+
+    def _of_heads(self) -> set[int]:
+        """Ids of the parameters of all heads."""
+        return {id(p) for name in self.net.head_names for p in self.net.get_submodule(name).parameters()}
+
     def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
         """Trunk and heads, each with its learning rate; of the trunk, matrices are apart, as ``Muon`` wants them."""
-        heads = {id(p) for name in self.net.head_names for p in self.net.get_submodule(name).parameters()}
+        heads = self._of_heads()
         kernels, weights, others, ends = [], [], [], []
         for name, p in self.named_parameters():
             if id(p) in heads:

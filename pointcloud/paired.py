@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from pointcloud.config import Pairing
+from pointcloud.crops import cropped
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
 from pointcloud.pairing import Pairs, pair
 from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
@@ -76,6 +77,8 @@ class PairedSamples(PhotoSamples):
     sweeps: int = 1
     """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
     denoising: Denoising | None = None
+    crops: bool = False
+    """Only pairs within a random crop of each photo, another in each epoch."""
 
     def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
         frame = self.samples.frame(key[1])
@@ -84,6 +87,9 @@ class PairedSamples(PhotoSamples):
             self.samples.batch(merged.of(number), key, number) for number in range(merged.sweep.max() + 1)
         ]
         pairs = pair(merged.scan, frame.photos, self.pairing)
+        if self.crops:
+            random = np.random.default_rng((self.samples.seed, *key, 2))
+            pairs = cropped(pairs, frame.photos, random)
         point, features = look(self.teacher, pairs, frame.photos)
         doubted = self._doubted(frame.photos)[torch.from_numpy(pairs.photo)]
         return PairedBatch(collate(scans), self._cells(merged.scan.xyz), point, features, doubted)

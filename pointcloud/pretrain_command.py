@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pointcloud.config import Backbone, Pairing, Superpixels, Teacher, Training
+from pointcloud.config import Augment, Backbone, Fit, Net, Pairing, Superpixels, Teacher, Training
 
 Split = Literal["train", "val", "test"]
 
@@ -86,6 +86,8 @@ class Clip2Scene(Pretraining):
     """A class that CLIP is nowhere in a photo so sure of, in 0..1, is not said of its pixels; MaskCLIP takes 0.5."""
     sweeps: int = 3
     """Scans of a frame, its own among them; the earlier ones are drawn at random in each epoch."""
+    crops: bool = False
+    """Learn from a random crop of each photo in each epoch, as the published code does. CLIP sees the whole photo."""
     self_training_from: int = 10
     """Epoch from which a network may learn from its own answers instead of CLIP's."""
     self_training_probability: float = 0.5
@@ -97,6 +99,34 @@ class Clip2Scene(Pretraining):
         from pointcloud.pretrain import clip2scene
 
         clip2scene(self)
+
+
+_TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneNuScenes(Clip2Scene):
+    """CLIP2Scene with the network, the optimiser and the augmentation that were published for nuScenes."""
+
+    crops: bool = True
+    self_training_from: int = 11
+    net: Net = field(default_factory=lambda: Net("spvcnn", ("intensity255",), bn_momentum=0.05))
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = field(default_factory=lambda: Fit(20, 4, "sgd", lr=0.1, weight_decay=1e-4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneScanNet(Clip2Scene):
+    """CLIP2Scene with the network, the optimiser and the augmentation that were published for ScanNet."""
+
+    crops: bool = True
+    sweeps: int = 1
+    spatial_temporal: Literal["paper", "released", "cosine", "none"] = "cosine"
+    net: Net = field(
+        default_factory=lambda: Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
+    )
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = field(default_factory=lambda: Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +171,8 @@ class Slidr(Contrast):
 Method = (
     Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
+    | Annotated[Clip2SceneNuScenes, tyro.conf.subcommand("clip2scene-nuscenes")]
+    | Annotated[Clip2SceneScanNet, tyro.conf.subcommand("clip2scene-scannet")]
     | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
     | Annotated[Slidr, tyro.conf.subcommand("slidr")]
 )

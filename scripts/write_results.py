@@ -43,6 +43,7 @@ def _mini(report: dict) -> str:
         ("all nouns, tight, ambiguous crops counted too", clip["tight"]["nouns_any_crop"], None),
         ("all nouns, loose, ambiguous crops counted too", clip["loose"]["nouns_any_crop"], None),
         ("CLIP as raw 2D teacher, mIoU", clip["teacher_miou"], 0.55),
+        *_scenery(clip["scenery"]),
         ("DINO, AUC of same object or not, patch pairs", dino["auc"], 0.90),
         ("the same, pairs between objects only", dino["auc_between_objects"], None),
         ("SAM, mean IoU of single-click masks", sam["iou"], 0.85),
@@ -52,6 +53,18 @@ def _mini(report: dict) -> str:
         ("on held-out worlds", "reached", "target"),
         [*map(_row, rows)],
     )
+
+
+def _scenery(figures: dict) -> list[tuple[str, float, None]]:
+    rows = []
+    for bank, what in (
+        ("nuscenes16", "streets, nuScenes' classes"),
+        ("semantickitti19", "streets, SemanticKITTI's"),
+        ("scannet20", "rooms, ScanNet's"),
+    ):
+        rows.append((f"CLIP, {what}: top-1 of crops", figures[bank]["top1"], None))
+        rows.append(("the same, dense features of whole photos, mIoU", figures[bank]["dense_miou"], None))
+    return rows
 
 
 def _row(row: tuple[str, float, float | None]) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from ovs3d.worlds.nouns import BUILDERS
 
@@ -38,20 +38,30 @@ def shape(noun: str) -> Shape:
     return Shape(corners.astype(np.float32), smooth_normals(corners).astype(np.float32), radius)
 
 
-def smooth_normals(corners: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3 3"]:
-    """Normals per corner: the area-weighted mean over triangles at the vertex within 40 degrees."""
+def smooth_normals(
+    corners: Float[np.ndarray, "f 3 3"], parts: Integer[np.ndarray, " f"] | None = None
+) -> Float[np.ndarray, "f 3 3"]:
+    """Normals per corner: the area-weighted mean over triangles at the vertex within 40 degrees.
+
+    Args:
+        parts: what each triangle belongs to; there are creases between parts. Default: all are one.
+    """
     area = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     unit = area / np.linalg.norm(area, axis=-1, keepdims=True).clip(1e-12)
-    _, vertex = np.unique(corners.reshape(-1, 3).round(6), axis=0, return_inverse=True)
-    vertex = vertex.reshape(-1)
-    order = np.argsort(vertex, kind="stable")
-    start, degree = np.searchsorted(vertex[order], vertex), np.bincount(vertex)[vertex]
+    places = corners.reshape(-1, 3).round(6)
+    if parts is not None:
+        places = np.column_stack([places, np.repeat(parts, 3)])
+    order = np.lexsort(places.T)
+    first = np.r_[True, (np.diff(places[order], axis=0) != 0).any(1)]
+    vertex = np.empty(len(places), np.int64)
+    vertex[order] = first.cumsum() - 1
+    start, degree = np.flatnonzero(first)[vertex], np.bincount(vertex)[vertex]
     here = np.repeat(np.arange(len(vertex)), degree)
     step = np.arange(len(here)) - np.repeat(np.cumsum(degree) - degree, degree)
     there = order[start[here] + step] // 3
     near = (unit[here // 3] * unit[there]).sum(-1) > _CREASE_COS
-    normals = np.zeros((len(vertex), 3))
-    np.add.at(normals, here[near], area[there[near]])
+    near_area = area[there[near]]
+    normals = np.stack([np.bincount(here[near], axis, len(vertex)) for axis in near_area.T], axis=1)
     normals = np.where(
         np.linalg.norm(normals, axis=-1, keepdims=True) > 0, normals, np.repeat(unit, 3, axis=0)
     )

@@ -17,7 +17,7 @@ from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.images import read_image
 from pointcloud import config
-from pointcloud.cli import main
+from pointcloud.cli import main, parse
 from pointcloud.config import Augment, Net, Pairing
 from pointcloud.index import read_index
 from pointcloud.model import PointModel
@@ -79,6 +79,33 @@ def test_the_run_answers_to_words(trained, index, tmp_path, capsys):
     assert set(load_run(out).about.heads) == {"final"} | (
         {"local_feature"} if method == "clip2scene" else set()
     )
+
+
+def test_evaluation_has_no_optimiser_and_labels_change_figures_alone(trained, tmp_path, monkeypatch):
+    _, out = trained
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("evaluation trains")
+
+    monkeypatch.setattr(torch.optim.Optimizer, "__init__", forbidden)
+    monkeypatch.setattr(torch.Tensor, "backward", forbidden)
+    weights = (out / "model.safetensors").read_bytes()
+    reports, said = [], []
+    for name, relabel in (
+        ("right", lambda labels: labels),
+        ("wrong", lambda labels: np.where(labels == 50, 40, 50)),
+    ):
+        index = write_tiny(tmp_path / name, train=1, val=2)
+        for path in (tmp_path / name).glob("*_labels.npy"):
+            np.save(path, relabel(np.load(path)).astype(np.uint8))
+        report = tmp_path / f"{name}_report"
+        ask = ["--prompt", "white table; red box", "--predictions"]
+        main(["evaluate", "--run", str(out), "--index", str(index), "--out", str(report), *ask])
+        reports.append(json.loads((report / "report.json").read_text())["metrics"]["accuracy"])
+        said.append([np.load(file) for file in sorted((report / "predictions").glob("*.npy"))])
+    assert reports[0] != reports[1]
+    assert all(np.array_equal(one, other) for one, other in zip(*said, strict=True))
+    assert (out / "model.safetensors").read_bytes() == weights
 
 
 @pytest.mark.parametrize("trained", ["clip2scene"], indirect=True)
@@ -242,6 +269,38 @@ def test_doubts_stay_with_their_frame(index, teacher):
     one, two = samples[0, 0], samples[0, 3]
     two.doubted[:, 0] = ~one.doubted[0, 0]
     assert torch.equal(samples.collate([one, two]).doubted, torch.cat([one.doubted, two.doubted]))
+
+
+def test_crops_leave_out_pairs_and_are_others_in_each_epoch(index, teacher):
+    whole = paired(index, teacher)
+    samples = replace(whole, crops=True)
+    counts = [len(samples[epoch, 0].point) for epoch in range(8)]
+    full = len(whole[0, 0].point)
+    assert all(0.75 * full < count <= full for count in counts)  # there are few pairs
+    assert len(set(counts)) > 2
+    assert len(samples[3, 0].point) == counts[3]
+
+
+def test_presets_are_what_was_published():
+    line = ["--index", "a", "--out", "b"]
+    driving = parse(["pretrain", "clip2scene-nuscenes", *line]).method
+    rooms = parse(["pretrain", "clip2scene-scannet", *line]).method
+    fits = [
+        (one.fit.optimizer, one.fit.lr, one.fit.weight_decay, one.fit.epochs, one.fit.batch_size)
+        for one in (driving, rooms)
+    ]
+    assert fits == [("sgd", 0.1, 1e-4, 20, 4), ("sgd", 0.1, 1e-4, 30, 8)]
+    nets = [
+        (one.net.name, one.net.inputs, one.net.voxel_size_m, one.net.bn_momentum) for one in (driving, rooms)
+    ]
+    assert nets == [("spvcnn", ("intensity255",), 0.1, 0.05), ("minkunet14a", ("rgb",), 0.05, 0.05)]
+    assert [(one.sweeps, one.spatial_temporal, one.self_training_from) for one in (driving, rooms)] == [
+        (3, "paper", 11),
+        (1, "cosine", 10),
+    ]
+    for one in (driving, rooms):
+        assert one.crops
+        assert one.augment == Augment(rotate=True, flip=True, scale=0.0, shift_voxels=0.0)
 
 
 def test_what_clip_looks_with_is_its_own_in_the_store(index, tmp_path):

@@ -67,6 +67,16 @@ def test_other_flags_do_not_go_on_with_a_run(trained, index, capsys):
     assert "holds a run with other settings (fit)" in capsys.readouterr().err
 
 
+def test_of_a_frozen_trunk_the_head_alone_learns(trained, index, tmp_path):
+    line = ["finetune", "--index", str(index), "--init", str(trained), "--freeze", "--fit.epochs", "2"]
+    main([*line, *FLAGS[:2], "--fit.batch-size", "2", "--out", str(tmp_path)])
+    before, after = (load_run(run).model.state_dict() for run in (trained, tmp_path))
+    head = {name for name in before if name.startswith("net.classifier.")}
+    assert head
+    for name, value in before.items():
+        assert torch.equal(after[name], value) == (name not in head), name
+
+
 def test_evaluate_gives_the_figures_of_training_and_writes_labels(trained, index, tmp_path, capsys):
     main(["evaluate", "--run", str(trained), "--index", str(index), "--out", str(tmp_path), "--predictions"])
     report, trained_report = (json.loads((f / "report.json").read_text()) for f in (tmp_path, trained))

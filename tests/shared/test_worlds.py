@@ -98,6 +98,10 @@ def test_a_smooth_normal_is_the_area_weighted_mean_of_its_neighbours():
     alone = areas[0] / np.linalg.norm(areas[0])
     normals = smooth_normals(ridge)
     assert normals[0] == pytest.approx(np.stack([shared, alone, shared]))
+    apart = smooth_normals(ridge, np.array([0, 1]))
+    assert apart[0] == pytest.approx(np.stack([alone] * 3))
+    twice = smooth_normals(np.concatenate([ridge, ridge]), np.array([7, 7, 2, 2]))
+    assert np.array_equal(twice, np.concatenate([normals, normals]))
 
 
 # Cameras

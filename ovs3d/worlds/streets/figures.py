@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ovs3d.worlds.solids import Point, block, lathe, prism
-from ovs3d.worlds.streets.model import Piece, ball, piece, stick
+from ovs3d.worlds.solids import Point, lathe, prism
+from ovs3d.worlds.streets.model import Piece, ball, block, piece, stick
 from ovs3d.worlds.streets.paint import RGB, Paint
 from ovs3d.worlds.streets.vehicles import bicycle, choose, motorcycle
 

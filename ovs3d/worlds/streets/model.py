@@ -58,13 +58,19 @@ def assemble(pieces: Sequence[Piece]) -> Model:
     """A model of pieces; the same paint is kept once."""
     paints = tuple(dict.fromkeys(each.paint for each in pieces))
     counts = [len(each.triangles) for each in pieces]
+    corners = np.concatenate([each.triangles for each in pieces])
     return Model(
-        corners=np.concatenate([each.triangles for each in pieces]).astype(np.float32),
-        normals=np.concatenate([smooth_normals(each.triangles) for each in pieces]).astype(np.float32),
+        corners=corners.astype(np.float32),
+        normals=smooth_normals(corners, np.repeat(np.arange(len(pieces)), counts)).astype(np.float32),
         kinds=np.repeat([KIND_ID[each.kind] for each in pieces], counts).astype(np.uint8),
         paint_ids=np.repeat([paints.index(each.paint) for each in pieces], counts).astype(np.int32),
         paints=paints,
     )
+
+
+def block(size: Point, at: Point) -> Solid:
+    """A box of the given size; ``at`` is the centre of its base."""
+    return Solid(_unit_block() * np.array(size) + np.array(at))
 
 
 def ball(radius: float, at: Point, stretch: Point = (1, 1, 1), finer: int = 0) -> Solid:
@@ -84,6 +90,11 @@ def stick(start: Point, end: Point, radius: float, sections: int = 6) -> Solid:
 def wheel(x: float, y: float, radius: float, width: float) -> Solid:
     """A wheel that stands on the ground and rolls along x."""
     return stick((x, y - width / 2, radius), (x, y + width / 2, radius), radius, sections=14)
+
+
+@cache
+def _unit_block() -> Float[np.ndarray, "f 3 3"]:
+    return np.array(trimesh.creation.box(extents=(1, 1, 1)).triangles) + np.array([0, 0, 0.5])
 
 
 @cache

@@ -3,8 +3,8 @@
 import numpy as np
 import trimesh
 
-from ovs3d.worlds.solids import Point, block, lathe, prism
-from ovs3d.worlds.streets.model import Piece, ball, piece, stick
+from ovs3d.worlds.solids import Point, lathe, prism
+from ovs3d.worlds.streets.model import Piece, ball, block, piece, stick
 from ovs3d.worlds.streets.paint import RGB, Paint
 from ovs3d.worlds.streets.vehicles import choose
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ovs3d.worlds.solids import block, prism
-from ovs3d.worlds.streets.model import Piece, ball, bar, piece, stick, tyre, wheel
+from ovs3d.worlds.solids import prism
+from ovs3d.worlds.streets.model import Piece, ball, bar, block, piece, stick, tyre, wheel
 from ovs3d.worlds.streets.paint import RGB, Paint
 
 Pieces = list[Piece]
@@ -106,8 +106,10 @@ def truck(rng: np.random.Generator) -> Pieces:
     bed, height = rng.uniform(4.6, 6.5), rng.uniform(2.3, 2.9)
     front, back = bed / 2 + 1.1, -bed / 2 - 1.1
     cab = [(front - 2.0, 0.55), (front, 0.55), (front, 1.7), (front - 0.25, 2.85), (front - 2.0, 2.85)]
-    glass = [bar((front + 0.02, 0, 1.75), (front - 0.2, 0, 2.65), 0.1, 2.0)]
-    glass.append(block((0.9, 2.46, 0.75), (front - 0.95, 0, 1.75)))
+    glass = (
+        bar((front + 0.02, 0, 1.75), (front - 0.2, 0, 2.65), 0.1, 2.0),
+        block((0.9, 2.46, 0.75), (front - 0.95, 0, 1.75)),
+    )
     xs = (front - 1.0, back + 1.9, back + 0.8)
     wheels = [wheel(x, y, 0.5, 0.32) for x in xs for y in (-1.05, 1.05)]
     light = Paint(choose(rng, ((0.90, 0.90, 0.88), (0.80, 0.82, 0.84), (0.88, 0.85, 0.75))))
@@ -214,8 +216,11 @@ def bicycle(rng: np.random.Generator) -> Pieces:
 
 def motorcycle(rng: np.random.Generator) -> Pieces:
     """Two thick wheels, a tank, an engine, a seat, a fork with a lamp."""
-    body = [ball(0.22, (0.15, 0, 0.82), (1.5, 0.75, 0.85)), block((0.35, 0.24, 0.1), (0.72, 0, 0.62))]
-    body.append(prism([(-0.95, 0.72), (-0.5, 0.6), (-0.45, 0.78), (-0.95, 0.86)], 0.22))
+    body = (
+        ball(0.22, (0.15, 0, 0.82), (1.5, 0.75, 0.85)),
+        block((0.35, 0.24, 0.1), (0.72, 0, 0.62)),
+        prism([(-0.95, 0.72), (-0.5, 0.6), (-0.45, 0.78), (-0.95, 0.86)], 0.22),
+    )
     fork = [stick((0.72, y, 0.32), (0.45, y, 1.0), 0.035) for y in (-0.1, 0.1)]
     engine = [block((0.6, 0.34, 0.4), (0.02, 0, 0.28)), stick((-0.9, -0.18, 0.32), (0.1, -0.18, 0.3), 0.06)]
     grip = [stick((0.4, -0.36, 1.05), (0.4, 0.36, 1.05), 0.025), block((0.62, 0.28, 0.12), (-0.4, 0, 0.76))]

@@ -1,0 +1,70 @@
+"""The shipped mini CLIP knows the words of the worlds, and what a street and a room show."""
+
+import numpy as np
+import pytest
+import torch
+
+from ovs3d.foundation.clip import load_clip
+from ovs3d.foundation.dense import dense_features
+from ovs3d.prompts.vocabulary import builtin_vocabulary
+from ovs3d.query import similarity
+from ovs3d.worlds import render as ray_caster
+from ovs3d.worlds.rooms.room import make_room
+from ovs3d.worlds.rooms.views import walk
+from ovs3d.worlds.streets.kinds import CLASS_OF_KIND, CLASSES
+from ovs3d.worlds.streets.rig import nuscenes_rig
+from ovs3d.worlds.streets.street import make_street, photo
+
+
+@pytest.mark.parametrize("name", ["nuscenes16", "semantickitti19", "scannet20"])
+def test_it_knows_the_words_of_data_sets(name):
+    clip = load_clip("mini")
+    words = [word for synonyms in builtin_vocabulary(name).words for word in synonyms]
+    assert clip.unknown_words(" ".join(words)) == ()
+    assert len({tuple(row.tolist()) for row in clip.encode_texts(words)}) == len(words)
+
+
+def dense_answers(rgb, names) -> np.ndarray:
+    clip = load_clip("mini")
+    features = dense_features(clip, torch.from_numpy(rgb).permute(2, 0, 1) / 255)
+    return similarity(features, clip.encode_texts(names)).argmax(dim=2).numpy()
+
+
+def at_patches(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels at the centres of a grid of patches."""
+    rows, columns = (
+        ((np.arange(n) + 0.5) / n * size).astype(int) for n, size in zip(shape, labels.shape, strict=True)
+    )
+    return labels[np.ix_(rows, columns)]
+
+
+def test_it_tells_the_classes_of_a_street_apart():
+    world = make_street(7)
+    right = total = 0
+    for rigged in nuscenes_rig(400).cameras:
+        camera = rigged.at(world.world_from_ego(0.0))
+        moment = world.at(0.0)
+        labels = ray_caster.render(moment.scene, camera).labels
+        table = np.full(256, 255)
+        table[: len(CLASS_OF_KIND)] = CLASS_OF_KIND
+        table[ray_caster.SKY] = len(CLASSES)
+        answers = dense_answers(photo(moment, camera), [*CLASSES, "sky"])
+        truth = at_patches(table[labels], answers.shape)
+        known = truth < 255
+        right, total = right + (answers == truth)[known].sum(), total + known.sum()
+    assert right / total > 0.6
+
+
+def test_it_tells_the_surfaces_of_a_room_apart():
+    world = make_room(7)
+    names = ["floor", "wall", "bed", "table", "chair", "door", "window"]
+    places = [names.index(each.category) if each.category in names else 255 for each in world.things]
+    table = np.full(256, 255)
+    table[: len(places)] = places
+    right = total = 0
+    for shot in walk(world, 6):
+        answers = dense_answers(shot.view.rgb, names)
+        truth = at_patches(table[shot.view.labels], answers.shape)
+        known = truth < 255
+        right, total = right + (answers == truth)[known].sum(), total + known.sum()
+    assert right / total > 0.6
