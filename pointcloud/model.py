@@ -17,6 +17,8 @@ _CHANNELS = {"rgb": 3, "offset": 3}
 class PointModel(nn.Module):
     """Any of the networks, asked for points."""
 
+    _frozen = False
+
     def __init__(self, config: Net, heads: Mapping[str, int]) -> None:
         super().__init__()
         c_in = sum(_CHANNELS.get(name, 1) for name in config.inputs)
@@ -25,7 +27,6 @@ class PointModel(nn.Module):
         else:
             architecture = ARCHITECTURES[config.name]
             self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)
-        self._frozen = False
 
     def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
         """What each head says of each point. Points in one voxel of a MinkUNet share its mean input and its answer."""
