@@ -195,7 +195,7 @@ def _jensen_shannon(
     half = (p / 2).T.contiguous()
     for start in range(0, len(p), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        log, product = (torch.empty_like(weights[0, rows]) for _ in range(2))
+        log, product = (p.new_empty(len(p[rows]), len(p)) for _ in range(2))
         for c, all_rows in enumerate(half):
             torch.add(all_rows[rows, None], all_rows, out=log)
             log.clamp_(min=torch.finfo(p.dtype).tiny).log_()

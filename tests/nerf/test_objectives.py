@@ -211,6 +211,15 @@ def test_fda_is_finite_without_pairs_of_a_kind_and_with_one_class(divergence, cl
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("divergence", ["kl", "js"])
+def test_fda_without_weights_is_nothing(divergence):
+    logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = feature_distribution_alignment(logits, torch.rand(2, 5, 4), PairRule(0.7, 0.0, 0.0), divergence)
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
 def test_rda_is_bounded_and_finite_with_one_class():
     extreme = torch.tensor([[1e4, -1e4]], requires_grad=True)
     loss = relevancy_distribution_alignment(extreme, torch.tensor([[[0.0, 1e4]]]), torch.ones(1, 1))
