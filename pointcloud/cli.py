@@ -29,7 +29,6 @@ class Finetune(Training):
     weights: str | None = None
     """CLIP weights of the texts, for --head text. Default: what ovs3d.yaml in the data set's folder names, else
     ViT-B-16/openai."""
-
     freeze: bool = False
     """Train the head alone, on the trunk of --init as it is (linear probe)."""
 

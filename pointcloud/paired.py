@@ -1,7 +1,7 @@
 """Scans with what photos show of their points: what training without labels learns from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,26 @@ from pointcloud.voxelize import VoxelGrid
 
 
 @dataclass(frozen=True, eq=False)
-class PairedBatch:
-    """Some scans, and the pixels that show their points."""
+class PhotoBatch:
+    """Some scans, with what photos show of them."""
 
     scans: Batch
-    """Without labels. Sweeps of one frame are scans of their own."""
+    """Without labels."""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Position of each scan in the index."""
+        return self.scans.frames
+
+    def to(self, device: torch.device | str) -> "PhotoBatch":
+        """The same on another device."""
+        return replace(self, **{each.name: getattr(self, each.name).to(device) for each in fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class PairedBatch(PhotoBatch):
+    """Some scans, and the pixels that show their points. Sweeps of one frame are scans of their own."""
+
     cell: Int64[Tensor, " n"]
     """The voxel of space of each point, from 0: sweeps of one frame share them, whatever augmentation does."""
     point: Int64[Tensor, " m"]
@@ -34,16 +49,6 @@ class PairedBatch:
     """What the teacher sees at the pixel of each pair; not of unit length."""
     doubted: Bool[Tensor, "m k"]
     """Texts that the photo of each pair does not show; k is 0 without `Denoising`."""
-
-    @property
-    def frames(self) -> tuple[int, ...]:
-        """Position of each scan in the index."""
-        return self.scans.frames
-
-    def to(self, device: torch.device | str) -> "PairedBatch":
-        """The same on another device."""
-        parts = (self.cell, self.point, self.features, self.doubted)
-        return PairedBatch(self.scans.to(device), *(each.to(device) for each in parts))
 
 
 @dataclass(frozen=True, eq=False)

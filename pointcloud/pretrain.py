@@ -145,7 +145,7 @@ def clip2scene(command: Clip2Scene) -> None:
     model = new_model(command, heads)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
-    denoising = Denoising(teacher, text, command.prompt_denoising)
+    denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
     samples = PairedSamples(scans, teacher, command.pairs, command.sweeps, denoising, command.crops)
     training = Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
     about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from ovs3d.images import read_image
 from pointcloud import config
 from pointcloud.frame import Photo
-from pointcloud.paired import PhotoSamples, starts
+from pointcloud.paired import PhotoBatch, PhotoSamples, starts
 from pointcloud.pairing import pair
-from pointcloud.samples import Batch, collate, scan_file
+from pointcloud.samples import collate, scan_file
 from pointcloud.teacher import Backbone
 
 
@@ -101,27 +101,15 @@ def _neighbours(pixels: int, patches: int) -> list[tuple[Int64[Tensor, " n"], Fl
 
 
 @dataclass(frozen=True, eq=False)
-class SuperpixelBatch:
+class SuperpixelBatch(PhotoBatch):
     """Some scans, and the superpixels that show their points."""
 
-    scans: Batch
-    """Without labels."""
     point: Int64[Tensor, " m"]
     """Row of the point of each pair of a point and a pixel."""
     superpixel: Int64[Tensor, " m"]
     """Row of the superpixel that holds the pixel of each pair; those of each photo are rows of their own."""
     features: Float[Tensor, "s d"]
     """What the teacher sees in each superpixel that shows a point: the mean over all its pixels; not of unit length."""
-
-    @property
-    def frames(self) -> tuple[int, ...]:
-        """Position of each scan in the index."""
-        return self.scans.frames
-
-    def to(self, device: torch.device | str) -> "SuperpixelBatch":
-        """The same on another device."""
-        moved = (each.to(device) for each in (self.point, self.superpixel, self.features))
-        return SuperpixelBatch(self.scans.to(device), *moved)
 
 
 @dataclass(frozen=True, eq=False)

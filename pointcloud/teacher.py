@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -86,16 +86,19 @@ class Denoising:
     text: Float[Tensor, "k d"]
     """All that pixels may be called."""
     confidence: float
-    """Probability among the texts, at CLIP's own temperature, that some patch has to reach; 0: no text is doubted."""
+    """Probability among the texts, at CLIP's own temperature, that some patch has to reach."""
+    _found: dict[Path, Bool[Tensor, " k"]] = field(default_factory=dict, init=False)
 
     def doubted(self, photos: Iterable[Path]) -> Bool[Tensor, "p k"]:
         """Texts that each photo does not show; none where that would be all of them."""
-        found = [self._doubted(photo) for photo in photos]
+        found = []
+        for photo in photos:
+            if photo not in self._found:
+                self._found[photo] = self._doubted(photo)
+            found.append(self._found[photo])
         return torch.stack(found) if found else torch.zeros(0, len(self.text), dtype=torch.bool)
 
     def _doubted(self, photo: Path) -> Bool[Tensor, " k"]:
-        if not self.confidence:
-            return torch.zeros(len(self.text), dtype=torch.bool)
         grid = F.normalize(self.teacher.map(photo).flatten(0, 1).float(), dim=1)
         scale = self.teacher.clip.model.logit_scale.detach().exp().cpu()
         doubted = (scale * grid @ self.text.T).softmax(dim=1).amax(dim=0) < self.confidence

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tiny_scans import NoPhotos, write_tiny, write_unlabelled
-from trainings import check_that_it_goes_on, losses
+from tiny_scans import NoPhotos, write_tiny
+from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.foundation.dino import load_dino
 from ovs3d.foundation.weights import DINO_WEIGHTS
@@ -26,22 +26,14 @@ from pointcloud.samples import Samples
 from pointcloud.superpixels import Superpixels, SuperpixelSamples
 
 KILLED_AT = 5
-FLAGS = ["--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.save-every", "1", "--fit.epochs", "6"]
-METHODS = {"ppkt": ["ppkt", *FLAGS, "--matches", "300"], "slidr": ["slidr", *FLAGS]}
+METHODS = {"ppkt": ["ppkt", *SHORT, "--matches", "300"], "slidr": ["slidr", *SHORT]}
 NOWHERE = Path("nowhere")
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Path:
-    return write_unlabelled(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", params=METHODS)
 def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
     """A method, and the folder of its run that nothing interrupted."""
-    out = tmp_path_factory.mktemp(request.param)
-    main(["pretrain", *METHODS[request.param], "--index", str(index), "--out", str(out)])
-    return request.param, out
+    return request.param, pretrained(METHODS[request.param], index, tmp_path_factory.mktemp(request.param))
 
 
 def training(method: str, index: Path, kind: type[Samples] = Samples, matches: int = 4096) -> Matching:

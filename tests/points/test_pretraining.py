@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_scans import HEIGHT, WIDTH, pixels_of, write_tiny, write_unlabelled
-from trainings import check_that_it_goes_on, losses
+from tiny_scans import HEIGHT, WIDTH, pixels_of, write_tiny
+from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.dense import dense_features
@@ -29,24 +29,16 @@ from pointcloud.samples import Samples
 from pointcloud.teacher import Denoising, Teacher, load_teacher
 
 KILLED_AT = 5
-FLAGS = ["--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.save-every", "1", "--fit.epochs", "6"]
 METHODS = {
-    "distill": ["distill", *FLAGS],
-    "clip2scene": ["clip2scene", *FLAGS, "--prompt", "table; mug; cone", "--sweeps", "2"],
+    "distill": ["distill", *SHORT],
+    "clip2scene": ["clip2scene", *SHORT, "--prompt", "table; mug; cone", "--sweeps", "2"],
 }
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Path:
-    return write_unlabelled(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module", params=METHODS)
 def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
     """A method, and the folder of its run that nothing interrupted."""
-    out = tmp_path_factory.mktemp(request.param)
-    main(["pretrain", *METHODS[request.param], "--index", str(index), "--out", str(out)])
-    return request.param, out
+    return request.param, pretrained(METHODS[request.param], index, tmp_path_factory.mktemp(request.param))
 
 
 def paired(index: Path, teacher: Teacher, augment: Augment | None = None, sweeps: int = 1) -> PairedSamples:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.segmentation import slic
-from tiny_scans import NoPhotos, pixels_of, write_unlabelled
+from tiny_scans import NoPhotos, pixels_of
 from torch import nn
 
 from ovs3d.errors import InputError
@@ -24,11 +24,6 @@ from pointcloud.paired import PairedSamples
 from pointcloud.samples import Samples
 from pointcloud.superpixels import Superpixels, SuperpixelSamples, pooled
 from pointcloud.teacher import Backbone, PhotoFeatures, load_backbone
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Path:
-    return write_unlabelled(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pointcloud.cli import main
 
+SHORT = ["--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.save-every", "1", "--fit.epochs", "6"]
+"""Flags of a training that takes seconds and can go on from any step."""
+
 _KILL = """
 import os, signal, sys
 from pointcloud.lightning_module import PointTraining
@@ -29,6 +32,12 @@ def killed_at(step: int, line: Sequence[str]) -> subprocess.CompletedProcess:
     """A command that kills itself in a step."""
     script = _KILL.format(step=step)
     return subprocess.run([sys.executable, "-c", script, *line], capture_output=True, text=True, check=False)
+
+
+def pretrained(method: Sequence[str], index: Path, out: Path) -> Path:
+    """The folder of a run without labels that nothing interrupted."""
+    main(["pretrain", *method, "--index", str(index), "--out", str(out)])
+    return out
 
 
 def check_that_it_goes_on(step: int, line: Sequence[str], out: Path, whole: Path) -> None:

@@ -1,5 +1,7 @@
 """The shipped mini CLIP knows the words of the worlds, and what a street and a room show."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -24,35 +26,33 @@ def test_it_knows_the_words_of_data_sets(name):
     assert len({tuple(row.tolist()) for row in clip.encode_texts(words)}) == len(words)
 
 
-def dense_answers(rgb, names) -> np.ndarray:
+def accuracy(pictures: Iterable[tuple[np.ndarray, np.ndarray]], names: list[str]) -> float:
+    """Of dense features, at the centres of patches; pictures come with positions of their names, 255 for none."""
     clip = load_clip("mini")
-    features = dense_features(clip, torch.from_numpy(rgb).permute(2, 0, 1) / 255)
-    return similarity(features, clip.encode_texts(names)).argmax(dim=2).numpy()
-
-
-def at_patches(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels at the centres of a grid of patches."""
-    rows, columns = (
-        ((np.arange(n) + 0.5) / n * size).astype(int) for n, size in zip(shape, labels.shape, strict=True)
-    )
-    return labels[np.ix_(rows, columns)]
+    texts, right, total = clip.encode_texts(names), 0, 0
+    for rgb, truth in pictures:
+        features = dense_features(clip, torch.from_numpy(rgb).permute(2, 0, 1) / 255)
+        answers = similarity(features, texts).argmax(dim=2).numpy()
+        places = [
+            ((np.arange(n) + 0.5) / n * size).astype(int)
+            for n, size in zip(answers.shape, truth.shape, strict=True)
+        ]
+        expected = truth[np.ix_(*places)]
+        known = expected < 255
+        right, total = right + (answers == expected)[known].sum(), total + known.sum()
+    return right / total
 
 
 def test_it_tells_the_classes_of_a_street_apart():
     world = make_street(7)
-    right = total = 0
-    for rigged in nuscenes_rig(400).cameras:
-        camera = rigged.at(world.world_from_ego(0.0))
-        moment = world.at(0.0)
-        labels = ray_caster.render(moment.scene, camera).labels
-        table = np.full(256, 255)
-        table[: len(CLASS_OF_KIND)] = CLASS_OF_KIND
-        table[ray_caster.SKY] = len(CLASSES)
-        answers = dense_answers(photo(moment, camera), [*CLASSES, "sky"])
-        truth = at_patches(table[labels], answers.shape)
-        known = truth < 255
-        right, total = right + (answers == truth)[known].sum(), total + known.sum()
-    assert right / total > 0.6
+    moment, table = world.at(0.0), np.full(256, 255)
+    table[: len(CLASS_OF_KIND)] = CLASS_OF_KIND
+    table[ray_caster.SKY] = len(CLASSES)
+    cameras = [rigged.at(world.world_from_ego(0.0)) for rigged in nuscenes_rig(400).cameras]
+    pictures = (
+        (photo(moment, camera), table[ray_caster.render(moment.scene, camera).labels]) for camera in cameras
+    )
+    assert accuracy(pictures, [*CLASSES, "sky"]) > 0.6
 
 
 def test_it_tells_the_surfaces_of_a_room_apart():
@@ -61,10 +61,5 @@ def test_it_tells_the_surfaces_of_a_room_apart():
     places = [names.index(each.category) if each.category in names else 255 for each in world.things]
     table = np.full(256, 255)
     table[: len(places)] = places
-    right = total = 0
-    for shot in walk(world, 6):
-        answers = dense_answers(shot.view.rgb, names)
-        truth = at_patches(table[shot.view.labels], answers.shape)
-        known = truth < 255
-        right, total = right + (answers == truth)[known].sum(), total + known.sum()
-    assert right / total > 0.6
+    pictures = ((shot.view.rgb, table[shot.view.labels]) for shot in walk(world, 6))
+    assert accuracy(pictures, names) > 0.6
