@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ovs3d.errors import InputError
+from ovs3d.worlds.streets import command
 from ovs3d.worlds.streets.command import Street
 from ovs3d.worlds.streets.rig import nuscenes_rig
 from ovs3d.worlds.streets.street import make_street
@@ -32,6 +33,13 @@ def test_the_command_writes_the_same_bytes_as_this_process(tmp_path):
     assert written[0] == written[1]
 
 
+def test_sequences_of_one_world_have_no_street_in_common(tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(command, "_in_parallel", lambda work, jobs: seeds.extend(seed for _, _, seed in jobs))
+    Street(tmp_path / "kitti", format="semantickitti", seed=3, scenes=11, streets_per_sequence=5).run()
+    assert seeds == list(range(3000, 3055, 5))
+
+
 def test_trainval_takes_the_first_official_names_4_to_1(tmp_path):
     pytest.importorskip("nuscenes", reason="needs the nuscenes-devkit")
     names = Street(tmp_path, version="v1.0-trainval", scenes=11)._names()
@@ -52,6 +60,8 @@ def test_trainval_takes_the_first_official_names_4_to_1(tmp_path):
         ({"interval_s": 0.0, "format": "semantickitti"}, "--interval-s.*0.1 to 60"),
         ({"sweeps": 10}, "--sweeps"),
         ({"width": 8}, "--width"),
+        ({"streets_per_sequence": 2}, "--streets-per-sequence.*1 to 1 here"),
+        ({"streets_per_sequence": 91, "format": "semantickitti"}, "--streets-per-sequence.*1 to 90"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is_written(tmp_path, wrong, message):

@@ -57,7 +57,7 @@ def rig():
 @pytest.fixture(scope="module")
 def folder(world, rig, tmp_path_factory):
     path = tmp_path_factory.mktemp("kitti") / "sequences" / "08"
-    write_sequence(path, world, rig, FRAMES, INTERVAL_S)
+    write_sequence(path, [world], rig, FRAMES, INTERVAL_S)
     return path
 
 
@@ -164,3 +164,23 @@ def test_poses_bring_what_stands_still_to_one_place(folder, world, rig):
     found = np.linalg.inv(camera_from_lidar) @ last @ camera_from_lidar
     assert found == pytest.approx(expected, abs=1e-6)
     assert found[0, 3] == pytest.approx(2 * INTERVAL_S * world.ego_mps, rel=0.02)
+
+
+def test_a_sequence_drives_through_streets_one_after_another(folder, world, rig, tmp_path):
+    path = tmp_path / "01"
+    other = make_street(12)
+    write_sequence(path, iter([world, other]), rig, 1, INTERVAL_S)
+    first, second = poses(path)
+    assert first == pytest.approx(np.eye(4), abs=1e-9)
+    assert second[:3, 3] == pytest.approx([0, 0, 500], abs=1e-6)
+    assert second[:3, :3] == pytest.approx(np.eye(3), abs=1e-9)
+    assert np.loadtxt(path / "times.txt") == pytest.approx([0.0, INTERVAL_S])
+    before, after = scan(path, 0), scan(path, 1)
+    for mine, alone in zip(before, scan(folder, 0), strict=True):
+        assert (mine == alone).all()
+    assert len(after[0]) != len(before[0])
+    assert before[2].max() <= len(world.things) < after[2][after[2] > 0].min()
+    moving = np.isin(after[1], list(MOVING))
+    things = [other.things[index] for index in after[2][moving] - 1 - len(world.things)]
+    assert moving.any()
+    assert all(thing.moves for thing in things)

@@ -29,10 +29,12 @@ class Street:
     version: Literal["v1.0-mini", "v1.0-trainval"] = "v1.0-mini"
     """Version of nuScenes whose official scene names are used."""
     scenes: int = 10
-    """Number of streets, of which a fifth is for validation (SemanticKITTI: sequence 08). The devkit's own evaluation
-    wants all scenes of a split: the 10 of v1.0-mini."""
+    """Number of scenes, of which a fifth is for validation; of SemanticKITTI's sequences, 08. The devkit's own
+    evaluation wants all scenes of a split: the 10 of v1.0-mini."""
     frames: int = 8
     """Labelled frames of each street: key frames, or scans."""
+    streets_per_sequence: int = 1
+    """SemanticKITTI: streets that each sequence drives through, one after another."""
     interval_s: float | None = None
     """Seconds from one labelled frame to the next; the more, the more of a street its frames show. Default, and least:
     0.5 and 0.1, as the formats have."""
@@ -56,16 +58,16 @@ class Street:
         clear_for_world(self.out, self.overwrite)
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "ovs3d.yaml").write_text("weights: mini\n")
-        jobs = [(self, name, self.seed * 1000 + index) for index, name in enumerate(names)]
+        each = self.streets_per_sequence
+        jobs = [(self, name, self.seed * 1000 + index * each) for index, name in enumerate(names)]
         if self.format == "nuscenes":
             from ovs3d.worlds.streets.tables import write_tables
 
             write_tables(self.out, self.version, _in_parallel(_write_scene, jobs))
         else:
             _in_parallel(_write_sequence, jobs)
-        print(
-            f"{len(names)} streets with {self.frames} labelled frames each in {self.out}: {', '.join(names)}"
-        )
+        streets = len(names) * self.streets_per_sequence
+        print(f"{streets} streets with {self.frames} labelled frames each in {self.out}: {', '.join(names)}")
 
     def _names(self) -> list[str]:
         """Official names: those for training, then those for validation."""
@@ -74,9 +76,15 @@ class Street:
             ("frames", self.frames, 1, 200),
             ("sweeps", self.sweeps, 0, 9),
             ("width", self.width, 32, 4096),
+            (
+                "streets-per-sequence",
+                self.streets_per_sequence,
+                1,
+                90 if self.format == "semantickitti" else 1,
+            ),
         ):
             if not low <= value <= high:
-                raise InputError(f"--{field} is a whole number from {low} to {high}, not {value}")
+                raise InputError(f"--{field} is a whole number from {low} to {high} here, not {value}")
         least_s = _LEAST_S[self.format]
         if self.interval_s is not None and not least_s <= self.interval_s <= 60:
             raise InputError(f"--interval-s is from {least_s} to 60 seconds here, not {self.interval_s}")
@@ -116,9 +124,12 @@ def _write_sequence(job: tuple[Street, str, int]) -> None:
     from ovs3d.worlds.streets.write_semantickitti import write_sequence
 
     street, name, seed = job
+    worlds = (
+        make_street(each, seconds=street.frames * street.spacing_s)
+        for each in range(seed, seed + street.streets_per_sequence)
+    )
     rig = kitti_rig(street.width)
-    world = make_street(seed, seconds=street.frames * street.spacing_s)
-    write_sequence(street.out / "sequences" / name, world, rig, street.frames, street.spacing_s)
+    write_sequence(street.out / "sequences" / name, worlds, rig, street.frames, street.spacing_s)
 
 
 def _in_parallel(work: Callable[[Any], Any], jobs: list[Any]) -> list[Any]:
