@@ -1,5 +1,6 @@
 """Training on labels: cross-entropy and the Lovász-softmax loss."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
@@ -22,20 +23,33 @@ def lovasz_softmax(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) ->
     each takes the classes of its own scans.
     """
     labelled = labels != IGNORE
-    probabilities, labels = logits[labelled].softmax(dim=1), labels[labelled]
-    present = labels.unique()
+    present = labels[labelled].bincount().nonzero()[:, 0]
     if len(present) == 0:
         return logits.sum() * 0
+    probabilities = logits.softmax(dim=1).T.contiguous().index_select(0, present)
     truth = labels == present[:, None]
-    errors = (truth.to(logits.dtype) - probabilities[:, present].T).abs()
+    errors = (
+        truth.to(logits.dtype) - probabilities
+    ).abs() * labelled  # the last in the order, and of no weight
     return lovasz_extension(errors, truth).mean()
 
 
 def lovasz_extension(errors: Float[Tensor, "k n"], truth: Bool[Tensor, "k n"]) -> Float[Tensor, " k"]:
     """Sorted errors times the growth of the Jaccard loss when they become mistakes one by one (eq. 8, 9)."""
-    errors, order = errors.sort(dim=1, descending=True)
-    hits = truth.gather(1, order).to(errors.dtype)
-    total = hits.sum(dim=1, keepdim=True)
-    jaccard = 1 - (total - hits.cumsum(dim=1)) / (total + (1 - hits).cumsum(dim=1))
-    growth = jaccard.diff(dim=1, prepend=torch.zeros_like(total))
+    growth = torch.empty_like(errors)
+    for error, true, each in zip(
+        errors.detach(), truth, growth, strict=True
+    ):  # what a class needs fits into a cache
+        order = _descending(error)
+        hits = true.take(order).cumsum(dim=0, dtype=torch.int32)
+        mistakes = torch.arange(1, len(true) + 1, dtype=torch.int32, device=true.device)
+        jaccard = 1 - (hits[-1] - hits).to(errors.dtype) / (hits[-1] + mistakes - hits)
+        each.scatter_(0, order, jaccard.diff(prepend=jaccard.new_zeros(1)))
     return (errors * growth).sum(dim=1)
+
+
+def _descending(values: Float[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """Their order; NumPy's sort is several times as fast on a CPU."""
+    if values.is_cpu:
+        return torch.from_numpy(np.argsort(-values.numpy()))
+    return values.argsort(descending=True)
