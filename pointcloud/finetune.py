@@ -20,7 +20,7 @@ from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import similarity
 from pointcloud.distributed import mean_over_processes
 from pointcloud.evaluate import PROTOCOL, answers, confusion_of
-from pointcloud.index import read_index
+from pointcloud.index import IGNORE, read_index
 from pointcloud.lightning_module import PointTraining, begin, new_model, trainer
 from pointcloud.model import PointModel
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
@@ -30,6 +30,9 @@ from pointcloud.teacher import clip_weights
 
 if TYPE_CHECKING:
     from pointcloud.cli import Finetune
+
+
+_LABELS = IGNORE + 1
 
 
 class Supervised(PointTraining):
@@ -45,17 +48,19 @@ class Supervised(PointTraining):
         self.register_buffer("text", text, persistent=False)
         self.confusion = Confusion.empty(len(samples.index.dataset.classes))
 
-    def logits(self, batch: Batch) -> Tensor:
-        outputs = self.model(batch.points)
+    def logits(self, outputs: Mapping[str, Tensor]) -> Tensor:
         if self.text is None:
             return outputs[LINEAR].float()
         return similarity(outputs[TEXT].float(), self.text) / TEMPERATURE
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self.logits(batch)
+        """Of all points; those of one voxel with one label are one row, since they have one answer."""
+        outputs, rows = self.model.shared(batch.points)
+        pairs, counts = (rows * _LABELS + batch.labels).unique(return_counts=True)
+        logits, labels = self.logits(outputs)[pairs // _LABELS], pairs % _LABELS
         return {
-            "cross_entropy": cross_entropy(logits, batch.labels),
-            "lovasz": lovasz_softmax(logits, batch.labels),
+            "cross_entropy": cross_entropy(logits, labels, counts),
+            "lovasz": lovasz_softmax(logits, labels, counts),
         }
 
     def val_dataloader(self) -> torch.utils.data.DataLoader:
@@ -69,7 +74,8 @@ class Supervised(PointTraining):
         self.confusion = Confusion.empty(self.confusion.k)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self.confusion = self.confusion.update(batch.labels.cpu(), self.logits(batch).argmax(dim=1).cpu())
+        predicted = self.logits(self.model(batch.points)).argmax(dim=1)
+        self.confusion = self.confusion.update(batch.labels.cpu(), predicted.cpu())
 
     def on_validation_epoch_end(self) -> None:
         counts = mean_over_processes(self.confusion.counts.to(self.device)).cpu() * self.trainer.world_size

@@ -1,8 +1,9 @@
 """A network with its inputs, its voxels and its heads: from points to features of points."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pointcloud.config import Net
@@ -29,11 +30,17 @@ class PointModel(nn.Module):
             self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)
 
     def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
-        """What each head says of each point. Points in one voxel of a MinkUNet share its mean input and its answer."""
+        """What each head says of each point."""
+        answers, rows = self.shared(points)
+        return {name: values[rows] for name, values in answers.items()}
+
+    def shared(self, points: Points) -> tuple[dict[str, Float[Tensor, "v _"]], Int64[Tensor, " n"]]:
+        """What each head says, and which row of it is of each point: those in one voxel of a MinkUNet share one."""
         if isinstance(self.net, SPVCNN):
-            return self.net.heads(self.net(points))
+            each = torch.arange(len(points.features), device=points.features.device)
+            return self.net.heads(self.net(points)), each
         voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
-        return {name: values[rows] for name, values in self.net.heads(self.net(voxels)).items()}
+        return self.net.heads(self.net(voxels)), rows
 
     def freeze_trunk(self) -> None:
         """Let the heads alone learn, as in a linear probe; batch normalisation keeps its means too."""
@@ -55,9 +62,12 @@ class PointModel(nn.Module):
 
     def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
         """Trunk and heads, each with its learning rate; of the trunk, matrices are apart, as ``Muon`` wants them."""
+        return self._grouped(self.named_parameters(), lr, lr_head)
+
+    def _grouped(self, named: Iterable[tuple[str, nn.Parameter]], lr: float, lr_head: float) -> list[dict]:
         heads = self._of_heads()
         kernels, weights, others, ends = [], [], [], []
-        for name, p in self.named_parameters():
+        for name, p in named:
             if id(p) in heads:
                 ends.append(p)
             elif name.endswith(".kernel"):

@@ -70,3 +70,16 @@ def test_without_a_label_the_loss_is_zero_and_finite(loss):
 def test_gradients_are_those_of_finite_differences(loss):
     logits, labels = random_case(n=12)
     assert gradcheck(lambda x: loss(x, labels), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, lovasz_softmax])
+def test_a_row_may_stand_for_several_points(loss):
+    logits, labels = random_case()
+    counts = torch.randint(1, 5, labels.shape, generator=torch.Generator().manual_seed(3))
+    few, many = (logits.clone().requires_grad_() for _ in range(2))
+    counted = loss(few, labels, counts)
+    repeated = loss(many.repeat_interleave(counts, dim=0), labels.repeat_interleave(counts))
+    torch.testing.assert_close(counted, repeated)
+    counted.backward()
+    repeated.backward()
+    torch.testing.assert_close(few.grad, many.grad)

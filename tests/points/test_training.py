@@ -14,11 +14,12 @@ from trainings import check_that_it_goes_on, losses
 
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
-from pointcloud.config import Net
+from pointcloud.config import Fit, Net
+from pointcloud.finetune import Supervised
 from pointcloud.index import read_index
 from pointcloud.model import PointModel
 from pointcloud.nets.points import Points
-from pointcloud.objectives.supervised import cross_entropy
+from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import load_run
 from pointcloud.samples import Samples, collate
 
@@ -148,6 +149,19 @@ def test_two_processes_give_the_gradient_of_one(index, tmp_path):
     norms = [value for name, value in model.state_dict().items() if "running" in name]
     for one, two in zip(grads + norms, shared["grads"] + shared["norms"], strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["minkunet-small", "spvcnn"])
+def test_losses_are_those_of_all_points(name, index):
+    net = Net(name=name, voxel_size_m=0.4)
+    samples = Samples(read_index(index), [0, 1], net)
+    batch = collate([samples[0, 0], samples[0, 1]])
+    training = Supervised(PointModel(net, {"classifier": 2}).eval(), Fit(), samples, samples, None)
+    logits = training.model(batch.points)["classifier"]
+    assert (batch.labels == 255).any()
+    found = training.losses(batch)
+    torch.testing.assert_close(found["cross_entropy"], cross_entropy(logits, batch.labels))
+    torch.testing.assert_close(found["lovasz"], lovasz_softmax(logits, batch.labels))
 
 
 @pytest.mark.parametrize("name", ["minkunet-small", "spvcnn"])
