@@ -11,7 +11,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from ovs3d.errors import command_line
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
-from pointcloud.config import Pairing, Teacher, Training
+from pointcloud.config import Masks, Pairing, Teacher, Training
 from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Features, Pretrain
 
@@ -59,7 +59,7 @@ class _Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(_Question):
-    """Measure a run, or CLIP itself, on a split of a data set: mIoU of all points, pooled over the scans."""
+    """Measure a run, or CLIP itself, on a split of a data set: mIoU of all points or pixels, pooled."""
 
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of a run. Default: what CLIP calls the pixels that show the points; hidden points have no answer."""
@@ -71,11 +71,19 @@ class Evaluate(_Question):
     """Where the data set lies now, if it was moved since."""
     split: Literal["train", "val", "test"] = "val"
     """Which scans."""
+    of: Literal["points", "photos", "both"] = "points"
+    """What is labelled: points; photos, by the network of photos of pretrain cns, or by CLIP without --run; points by
+    both networks together."""
     rotations: int = 1
     """Mean over so many turned copies of each scan."""
     predictions: bool = False
     """Also write the labels of each scan, as the data set's own benchmark wants them."""
+    refine: Literal["none", "hard", "soft"] = "none"
+    """Without --run: what masks make of CLIP's labels, as in pretrain cns."""
+    margin: float = 0.0
+    """By how much the best class of a mask has to lead, for soft; masks where it does not have no answer."""
     teacher: Teacher = field(default_factory=Teacher)
+    masks: Masks = field(default_factory=Masks)
     pairs: Pairing = field(default_factory=Pairing)
 
     def run(self) -> None:

@@ -141,6 +141,89 @@ class Superpixels:
     """Pixels by which the photo is blurred before."""
 
 
+@dataclass(frozen=True)
+class SamMasks:
+    """How SAM is asked for all masks of a photo; the defaults are those of its authors for ViT-H."""
+
+    points_per_side: int = 32
+    """Points of a grid along each side of the photo; each is asked for its masks."""
+    pred_iou_thresh: float = 0.88
+    """Masks are dropped that SAM itself thinks worse than this."""
+    stability_score_thresh: float = 0.95
+    """Masks are dropped that change more than this where their border is drawn a little higher or lower."""
+
+
+@dataclass(frozen=True)
+class Felzenszwalb:
+    """How photos are cut by the graph of Felzenszwalb and Huttenlocher (IJCV 2004)."""
+
+    scale: float = 100.0
+    """The higher, the larger the segments."""
+    sigma: float = 0.8
+    """Pixels by which the photo is blurred before."""
+    min_size: int = 50
+    """Pixels of the smallest segment."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What divides photos into masks, and where they are kept."""
+
+    source: Literal["sam", "slic", "felzenszwalb"] = "sam"
+    """SAM; or, where there are no weights, segments by colour alone."""
+    weights: str | None = None
+    """Of SAM: mini, <architecture>/<tag> or <architecture>/<path>. Default: mini if ovs3d.yaml in the data set's
+    folder names it, else vit_b/facebook."""
+    sam: SamMasks = field(default_factory=SamMasks)
+    slic: Superpixels = field(default_factory=Superpixels)
+    felzenszwalb: Felzenszwalb = field(default_factory=Felzenszwalb)
+    feature_dir: Path | None = None
+    """Folder of the masks. Default: .ovs3d in the data set's folder."""
+    device: str | None = None
+    """Where SAM runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Features of SAM that both networks agree with, in heads of their own."""
+
+    weight: float = 1.0
+    """Of this loss; 0: it is left out, and SAM's features are not computed."""
+    channels: int = 0
+    """Principal axes of SAM's features that are kept; 0: all of its channels. They are fixed: what could be trained
+    would collapse."""
+    keep: bool = True
+    """Keep the features of all photos on the disk, which says first how much that takes; otherwise each photo is looked
+    at again in each step."""
+    weights: str | None = None
+    """Of SAM: mini, <architecture>/<tag> or <architecture>/<path>. Default: mini if ovs3d.yaml in the data set's
+    folder names it, else vit_b/facebook."""
+    feature_dir: Path | None = None
+    """Folder of the features. Default: .ovs3d in the data set's folder."""
+    device: str | None = None
+    """Where SAM runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
+
+
+@dataclass(frozen=True)
+class ImageNet:
+    """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
+
+    name: Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"] = "deeplabv3-resnet50"
+    """Architecture, as in torchvision; its weights begin at random."""
+    init: Path | None = None
+    """Backbone that learnt without labels, for instance MoCo's or DINO's ResNet-50."""
+    height: int = 224
+    """Rows of the crops that it is trained on,"""
+    width: int = 416
+    """and columns; 224 x 416 in CLIP2Scene."""
+    pixels: int = 2048
+    """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
+    flip: bool = True
+    """Mirror half of the photos."""
+    jitter: float = 0.2
+    """Largest relative change of brightness, contrast and saturation; 0: none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What every training is told."""

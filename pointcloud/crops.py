@@ -11,7 +11,7 @@ from pointcloud.pairing import Pairs
 _AREA = (0.3, 1.0)
 _RATIO = (14 / 9, 17 / 9)
 _ENOUGH_PAIRS, _ENOUGH_SHARE = 1024, 0.75
-_TRIES = 10
+TRIES = 10
 
 
 def cropped(pairs: Pairs, photos: Sequence[Photo], random: np.random.Generator) -> Pairs:
@@ -30,13 +30,22 @@ def cropped(pairs: Pairs, photos: Sequence[Photo], random: np.random.Generator) 
 def _in_crop(
     row_col: Int64[np.ndarray, "n 2"], height: int, width: int, random: np.random.Generator
 ) -> Bool[np.ndarray, " n"]:
-    for _ in range(_TRIES):
-        area, ratio = random.uniform(*_AREA) * height * width, np.exp(random.uniform(*np.log(_RATIO)))
-        size = np.array([round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)])
-        if size[0] > height or size[1] > width:
+    for _ in range(TRIES):
+        crop = draw_crop(height, width, random)
+        if crop is None:
             continue
-        corner = random.integers([height, width] - size + 1)
+        corner, size = np.array(crop[:2]), np.array(crop[2:])
         inside = ((row_col >= corner) & (row_col < corner + size)).all(axis=1)
         if inside.sum() > min(_ENOUGH_PAIRS, _ENOUGH_SHARE * len(row_col)):
             return inside
     return np.ones(len(row_col), bool)
+
+
+def draw_crop(height: int, width: int, random: np.random.Generator) -> tuple[int, int, int, int] | None:
+    """Top, left, height and width of a crop of 0.3 to 1 of a photo's area and 14:9 to 17:9; None: it does not fit."""
+    area, ratio = random.uniform(*_AREA) * height * width, np.exp(random.uniform(*np.log(_RATIO)))
+    rows, cols = round((area / ratio) ** 0.5), round((area * ratio) ** 0.5)
+    if rows > height or cols > width:
+        return None
+    top, left = random.integers([height - rows + 1, width - cols + 1]).tolist()
+    return top, left, rows, cols

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,11 +16,17 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
+from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import Net
-from pointcloud.evaluate import PROTOCOL, answers, confusion_of
-from pointcloud.index import read_index
+from pointcloud.evaluate import PROTOCOL as POINTS
+from pointcloud.evaluate import Answer, answers, confusion_of
+from pointcloud.evaluate_photos import PROTOCOL as PIXELS
+from pointcloud.evaluate_photos import by_clip, by_network, photo_answers, together
+from pointcloud.image_runs import load_image_run
+from pointcloud.index import Index, read_index
+from pointcloud.masks import load_masks
 from pointcloud.predictions import writer
-from pointcloud.projected import projected
+from pointcloud.projected import projected, projected_votes
 from pointcloud.runs import load_run, text_embeddings
 from pointcloud.samples import Samples
 from pointcloud.teacher import load_teacher, photos_of
@@ -43,36 +50,83 @@ def evaluate(command: Evaluate) -> Path:
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
             f"order {'; '.join(classes)}"
         )
-    positions = index.select(command.split)
-    if command.run_folder is None:
-        photos_of(index, positions)
-        teacher = load_teacher(command.teacher, index.dataset.root)
-        who, weights, trained = "CLIP's labels", teacher.clip.weights, {}
-        text = text_embeddings(vocabulary, weights, torch.device("cpu"))
-        samples = Samples(index, positions, Net())
-        found = projected(teacher, samples, command.pairs, text, len(vocabulary.distractors))
-    else:
-        run = load_run(command.run_folder, command.device)
-        who, weights, trained = command.run_folder.name, run.about.weights, run.about.settings
-        samples = Samples(index, positions, run.about.net)
-        found = answers(run, samples, vocabulary, command.rotations)
+    asked = (
+        _clip(command, index, vocabulary) if command.run_folder is None else _run(command, index, vocabulary)
+    )
+    if command.predictions and command.of == "photos":
+        raise InputError("--predictions are labels of points: leave out --of photos")
     also = [writer(index, command.out, command.split)] if command.predictions else []
-    confusion = confusion_of(found, len(classes), also)
+    confusion = confusion_of(asked.answers, len(classes), also)
     metrics = segmentation_metrics(confusion, vocabulary.names)
     if command.run_folder is None:
         metrics |= _of_answered(confusion)
     return Report(
-        task=f"evaluate {who} on {index.dataset.name}",
-        protocol=PROTOCOL,
+        task=f"evaluate {asked.who} on {index.dataset.name}",
+        protocol=PIXELS if command.of == "photos" else POINTS,
         classes=vocabulary.names,
         metrics=metrics,
-        split=f"{command.split}: {len(samples)} scans",
-        weights={"clip": weights} if weights else {},
-        config=asdict(command) | {"trained": trained},
+        split=f"{command.split}: {len(index.select(command.split))} scans",
+        weights={"clip": asked.weights} if asked.weights else {},
+        config=asdict(command) | {"trained": asked.trained},
         seed=0,
         seconds=time.monotonic() - began,
         **environment(),
     ).write(command.out)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Who answers."""
+
+    who: str
+    weights: str
+    trained: Mapping[str, Any]
+    answers: Iterator[Answer]
+
+
+def _clip(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
+    """CLIP by itself."""
+    if command.of == "both":
+        raise InputError("--of both needs the two networks of a --run of pretrain cns")
+    if command.device is not None or command.rotations != 1:
+        raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
+    positions = index.select(command.split)
+    photos_of(index, positions)
+    teacher = load_teacher(command.teacher, index.dataset.root)
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)
+    clip = ClipLabels(teacher, text, len(vocabulary.names), masks, command.refine, command.margin)
+    samples = Samples(index, positions, Net(inputs=("one",)))
+    if command.of == "photos":
+        found = photo_answers(by_clip(clip), index, positions)
+    elif command.refine == "none":
+        found = projected(teacher, samples, command.pairs, text, len(vocabulary.distractors))
+    else:
+        found = projected_votes(clip, samples, command.pairs)
+    return _Asked("CLIP's labels", teacher.clip.weights, {}, found)
+
+
+def _run(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
+    """A run: its network of points, that of photos, or both."""
+    assert command.run_folder is not None
+    if command.refine != "none":
+        raise InputError("--refine is about CLIP's labels: leave out --run")
+    if command.of != "points" and command.rotations != 1:
+        raise InputError("--rotations turns points: it goes with --of points alone")
+    run = load_run(command.run_folder, command.device)
+    positions = index.select(command.split)
+    samples = Samples(index, positions, run.about.net)
+    if command.of == "points":
+        found = answers(run, samples, vocabulary, command.rotations)
+    else:
+        image = load_image_run(command.run_folder, run.device)
+        if command.of == "both":
+            found = together(run, image, samples, vocabulary, command.pairs)
+        else:
+            embeddings = text_embeddings(vocabulary, image.about.weights, run.device)
+            segment = by_network(image, embeddings, len(vocabulary.distractors))
+            found = photo_answers(segment, index, positions)
+    return _Asked(command.run_folder.name, run.about.weights, run.about.settings, found)
 
 
 def _of_answered(confusion: Confusion) -> dict[str, float]:

@@ -134,10 +134,15 @@ def clip2scene(command: Clip2Scene) -> None:
     """Semantic and spatial-temporal consistency.
 
     Raises:
-        InputError: neither of them.
+        InputError: neither of them, no scan, or a probability that is none.
     """
     if command.semantic == command.spatial_temporal == "none":
         raise InputError("nothing to learn from: --semantic and --spatial-temporal are both none")
+    if command.sweeps < 1:
+        raise InputError(f"--sweeps counts a frame's own scan too: 1 or more, not {command.sweeps}")
+    for flag in ("prompt_denoising", "self_training_probability"):
+        if not 0 <= getattr(command, flag) <= 1:
+            raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
     scans = photographed(command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
@@ -165,8 +170,11 @@ def photographed(command: Pretraining) -> Samples:
     return Samples(index, chosen, command.net, command.augment, command.fit.seed)
 
 
-def train(training: PairedTraining, model: PointModel, about: About, out: Path) -> None:
+def train(training: PairedTraining, model: PointModel, about: About, out: Path) -> bool:
     """Train and write the run; one that was interrupted goes on from its last checkpoint.
+
+    Returns:
+        Whether this is the process, of several, that writes.
 
     Args:
         model: what the run holds of all that is trained.
@@ -179,3 +187,4 @@ def train(training: PairedTraining, model: PointModel, about: About, out: Path) 
     loop.fit(training, ckpt_path=last, weights_only=True)
     if loop.is_global_zero:
         write_run(out, about, model)
+    return loop.is_global_zero

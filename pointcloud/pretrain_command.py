@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pointcloud.config import Augment, Backbone, Fit, Net, Pairing, Superpixels, Teacher, Training
+from pointcloud.config import (
+    Augment,
+    Backbone,
+    Fit,
+    ImageNet,
+    Latent,
+    Masks,
+    Net,
+    Pairing,
+    Superpixels,
+    Teacher,
+    Training,
+)
 
 Split = Literal["train", "val", "test"]
 
@@ -168,11 +180,50 @@ class Slidr(Contrast):
         slidr(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cns(Pretraining):
+    """A network of photos and one of points learn what CLIP calls SAM's masks, then from each other as well (CNS)."""
+
+    prompt: str | None = None
+    """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
+    prompts: Path | None = None
+    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing."""
+    refine: Literal["none", "hard", "soft"] = "hard"
+    """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
+    leads clearly. none: nothing."""
+    margin: float = 0.1
+    """By how much it has to lead then, in 0..1."""
+    multi_view: bool = False
+    """Points are called what all photos of their frame together call them."""
+    switch_from: int = 10
+    """Epoch from which labels also come from the networks; before, from CLIP alone."""
+    switch_probs: tuple[float, float, float] = (0.5, 0.25, 0.25)
+    """Shares of CLIP, of the network of photos and of that of points in the labels then. 1 0 0: never switch."""
+    switch_unit: Literal["step", "mask"] = "step"
+    """What a source is drawn for."""
+    ema: float = 0.0
+    """Labels come from slow copies of the networks that keep this share of themselves in each step; 0: from the
+    networks themselves."""
+    photos: int = 8
+    """Photos of a frame in a step, at most; drawn anew in each epoch. 0: all."""
+    image: ImageNet = field(default_factory=ImageNet)
+    masks: Masks = field(default_factory=Masks)
+    latent: Latent = field(default_factory=Latent)
+    teacher: Teacher = field(default_factory=Teacher)
+
+    def run(self) -> None:
+        """Train."""
+        from pointcloud.cns import cns
+
+        cns(self)
+
+
 Method = (
     Annotated[Distill, tyro.conf.subcommand("distill")]
     | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
     | Annotated[Clip2SceneNuScenes, tyro.conf.subcommand("clip2scene-nuscenes")]
     | Annotated[Clip2SceneScanNet, tyro.conf.subcommand("clip2scene-scannet")]
+    | Annotated[Cns, tyro.conf.subcommand("cns")]
     | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
     | Annotated[Slidr, tyro.conf.subcommand("slidr")]
 )

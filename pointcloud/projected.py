@@ -8,11 +8,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.query import labels, probabilities, similarity
+from pointcloud.clip_labels import ClipLabels
+from pointcloud.cns_samples import votes_for_points
 from pointcloud.config import Pairing
 from pointcloud.evaluate import Answer
 from pointcloud.objectives.distillation import over_photos
 from pointcloud.paired import look
 from pointcloud.pairing import pair
+from pointcloud.refine import UNSURE
 from pointcloud.runs import TEMPERATURE
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
@@ -40,3 +43,15 @@ def projected(
         prediction[rows] = labels(similarities, distractors)
         score[rows] = probabilities(similarities, TEMPERATURE).amax(dim=1)
         yield Answer(samples.positions[item], prediction, samples.batch(scan, (0, item)).labels, score)
+
+
+def projected_votes(clip: ClipLabels, samples: Samples, how: Pairing) -> Iterator[Answer]:
+    """The same from the mean of the votes of the masks that show a point."""
+    for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
+        frame = samples.frame(item)
+        scan = read_scan(scan_file(frame), samples.index.dataset)
+        scores = votes_for_points(clip, frame, scan, pair(scan, frame.photos, how))
+        truth = samples.batch(scan, (0, item)).labels
+        yield Answer(
+            samples.positions[item], clip.labels(scores).clamp_min(UNSURE), truth, scores.amax(dim=1)
+        )

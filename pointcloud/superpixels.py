@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8
-from PIL import Image
 from skimage.segmentation import slic
 from torch import Tensor
 from tqdm import tqdm
@@ -16,6 +13,7 @@ from tqdm import tqdm
 from ovs3d.images import read_image
 from pointcloud import config
 from pointcloud.frame import Photo
+from pointcloud.id_maps import ids_of_png, png_of_ids
 from pointcloud.paired import PhotoBatch, PhotoSamples, starts
 from pointcloud.pairing import pair
 from pointcloud.samples import collate, scan_file
@@ -39,11 +37,11 @@ class Superpixels:
         def compute() -> dict[str, Tensor]:
             found = superpixels(read_image(photo), self.how)
             features = pooled(self.backbone.map(photo).float(), found)
-            return {"png": _png(found), "features": features.half()}
+            return {"png": png_of_ids(found), "features": features.half()}
 
         identity = {**self.backbone.identity, **asdict(self.how)}
         stored = self.backbone.store.get_or_compute("dino-slic", photo.read_bytes(), identity, compute)
-        return _from_png(stored["png"]), stored["features"].float()
+        return ids_of_png(stored["png"]), stored["features"].float()
 
     def fill(self, photos: Iterable[Path]) -> None:
         """Compute what is missing, with a bar of progress."""
@@ -57,18 +55,6 @@ def superpixels(image: UInt8[Tensor, "h w 3"], how: config.Superpixels) -> Int64
         image.numpy(), n_segments=how.count, compactness=how.compactness, sigma=how.sigma, start_label=0
     )
     return torch.from_numpy(found)
-
-
-def _png(superpixel: Int64[Tensor, "h w"]) -> UInt8[Tensor, " n"]:
-    """As the bytes of a picture: those of a photo of 1600 x 900 pixels take kilobytes instead of megabytes."""
-    buffer = BytesIO()
-    Image.fromarray(superpixel.numpy().astype(np.uint16)).save(buffer, format="PNG")
-    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-
-
-def _from_png(content: UInt8[Tensor, " n"]) -> Int64[Tensor, "h w"]:
-    picture = np.array(Image.open(BytesIO(content.numpy().tobytes())))
-    return torch.from_numpy(picture.astype(np.int64))
 
 
 def pooled(grid: Float32[Tensor, "gh gw d"], superpixel: Int64[Tensor, "h w"]) -> Float32[Tensor, "s d"]:

@@ -47,16 +47,22 @@ class PhotoFeatures(ABC):
 
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
         """Features at pixels of the photo, between the centres of patches linearly, float32; not of unit length."""
-        size = torch.tensor([photo.camera.height, photo.camera.width])
-        # (x, y), -1 and 1 at the borders of the photo
-        places = ((row_col + 0.5) / size * 2 - 1).flip(1).float()
-        grid = self.map(photo.path).float().permute(2, 0, 1)[None]
-        found = F.grid_sample(grid, places[None, :, None], padding_mode="border", align_corners=False)
-        return found[0, :, :, 0].T
+        return sample(self.map(photo.path).float().permute(2, 0, 1), photo, row_col)
 
     def fill(self, photos: Iterable[Path]) -> int:
         """Compute what is missing, with a bar of progress; returns the bytes of all maps."""
         return sum(self.map(photo).nbytes for photo in tqdm(list(photos), self.name, unit="photo"))
+
+
+def sample(
+    grid: Float[Tensor, "d gh gw"], photo: Photo, row_col: Int64[Tensor, "n 2"]
+) -> Float[Tensor, "n d"]:
+    """Values of a grid that covers a photo at some of its pixels, between the centres of cells linearly."""
+    size = torch.tensor([photo.camera.height, photo.camera.width])
+    # (x, y), -1 and 1 at the borders of the photo
+    places = ((row_col + 0.5) / size * 2 - 1).flip(1).float()
+    found = F.grid_sample(grid[None], places[None, :, None], padding_mode="border", align_corners=False)
+    return found[0, :, :, 0].T
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +143,7 @@ def load_teacher(settings: config.Teacher, root: Path) -> Teacher:
     clip = load_clip(clip_weights(settings.weights, root), usable_device(settings.device))
     if not settings.normalize:
         clip = replace(clip, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return Teacher(clip, _store(settings.feature_dir, root), settings.short_side, settings.dense)
+    return Teacher(clip, store_of(settings.feature_dir, root), settings.short_side, settings.dense)
 
 
 def load_backbone(settings: config.Backbone, root: Path) -> Backbone:
@@ -148,10 +154,11 @@ def load_backbone(settings: config.Backbone, root: Path) -> Backbone:
     """
     weights = settings.weights or dino_beside(read_settings(root).weights)
     dino = load_dino(weights, usable_device(settings.device))
-    return Backbone(dino, _store(settings.feature_dir, root), settings.short_side)
+    return Backbone(dino, store_of(settings.feature_dir, root), settings.short_side)
 
 
-def _store(asked: Path | None, root: Path) -> FeatureStore:
+def store_of(asked: Path | None, root: Path) -> FeatureStore:
+    """The features of the photos of the data set in ``root``, unless another folder is asked for."""
     return FeatureStore(asked or root / ".ovs3d")
 
 

@@ -227,7 +227,7 @@ def measure(model: str, config: Config) -> dict:
         dino = load_dino("mini")
         figures = same_object_auc(dino, config.image_worlds) | {"fingerprint": dino.fingerprint}
     else:
-        figures = point_masks(SamPredictor(load_sam("mini")), config.image_worlds)
+        figures = point_masks(SamPredictor(load_sam("mini").model), config.image_worlds)
     return figures | {"seconds": round(time.monotonic() - start, 1)}
 
 

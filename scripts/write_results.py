@@ -25,6 +25,9 @@ def results(reports: Path) -> str:
         "quality": _quality,
         "noisy_truth": _noisy_truth,
         "sparse": _sparse,
+        "clip2scene": _label_free,
+        "cns": _label_free,
+        "pandaset": _seeds,
     }
     for name, section in sections.items():
         report = reports / f"{name}.json"
@@ -232,6 +235,37 @@ def _sparse(report: dict) -> str:
     )
     title = f"{report['task']} (`docs/reports/sparse.json`)"
     return _table(title, head, rows) + about + _machine(report)
+
+
+def _label_free(report: dict) -> str:
+    """A line for each variant on each kind of world, whatever was measured of it."""
+    metrics = report["metrics"]
+    columns = list(dict.fromkeys(name for found in metrics.values() for name in found))
+    rows = [
+        (name, *(_figure(found[column]) if column in found else "" for column in columns))
+        for name, found in metrics.items()
+    ]
+    head = (f"{report['split']}; {report['protocol']}", *(column.replace("_", " ") for column in columns))
+    name = "cns" if "CNS" in report["task"] else "clip2scene"
+    return _table(f"{report['task']} (`docs/reports/{name}.json`)", head, rows) + _machine(report)
+
+
+def _seeds(report: dict) -> str:
+    """Means, and a line for each seed."""
+    metrics = report["metrics"]
+    seeds = {name: found for name, found in metrics.items() if isinstance(found, dict)}
+    columns = list(next(iter(seeds.values())))
+    means = {name: metrics[name] for name in columns}
+    rows = [
+        (name, *(_figure(found[column]) for column in columns))
+        for name, found in {"mean": means, **seeds}.items()
+    ]
+    head = (f"{report['split']}; {report['protocol']}", *(column.replace("_", " ") for column in columns))
+    return _table(f"{report['task']} (`docs/reports/pandaset.json`)", head, rows) + _machine(report)
+
+
+def _figure(value: float) -> str:
+    return f"{value}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def _machine(report: dict) -> str:

@@ -9,8 +9,18 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from torch import nn
 
 from ovs3d.errors import InputError
+from ovs3d.foundation.fetch import sha256_of
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
-from ovs3d.foundation.weights import MINI, mini_folder, parse_weights, weights_file
+from ovs3d.foundation.weights import MINI, SAM_WEIGHTS, mini_folder, parse_weights, weights_file
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSam:
+    """A frozen SAM in float32; ``SamPredictor`` and ``SamAutomaticMaskGenerator`` take its model."""
+
+    fingerprint: str
+    """sha256 of the weights file."""
+    model: Sam
 
 
 @dataclass(frozen=True)
@@ -80,8 +90,8 @@ def _image_encoder(config: SamConfig) -> ImageEncoderViT:
     )
 
 
-def load_sam(weights: str = "vit_b/facebook", device: str | torch.device = "cpu") -> Sam:
-    """A frozen SAM in float32; ``SamPredictor`` and ``SamAutomaticMaskGenerator`` take it.
+def load_sam(weights: str = SAM_WEIGHTS, device: str | torch.device = "cpu") -> LoadedSam:
+    """A SAM with the weights of a file.
 
     Args:
         weights: ``mini``, or one of ``ARCHITECTURES`` and a tag, path or URL (see ``foundation.weights``).
@@ -92,14 +102,15 @@ def load_sam(weights: str = "vit_b/facebook", device: str | torch.device = "cpu"
     spec = parse_weights(weights)
     if spec.is_mini:
         path = mini_folder("sam") / "weights.safetensors"
+        fingerprint = sha256_of(path)
         config = json.loads((path.parent / "config.json").read_text())
         config = SamConfig(**config | {"global_attn_indexes": tuple(config["global_attn_indexes"])})
     elif spec.architecture in ARCHITECTURES:
-        path, _ = weights_file(spec)
+        path, fingerprint = weights_file(spec)
         config = ARCHITECTURES[spec.architecture]
     else:
         known = ", ".join([MINI, *ARCHITECTURES])
         raise InputError(f"unknown SAM architecture {spec.architecture!r}; expected one of {known}")
     sam = build_sam(config).eval().requires_grad_(False)
     load_strictly(sam, read_state_dict(path), str(path))
-    return sam.to(device)
+    return LoadedSam(fingerprint, sam.to(device))

@@ -16,6 +16,7 @@ from ovs3d.foundation.published import Published, find_published
 MINI = "mini"
 CLIP_WEIGHTS = "ViT-B-16/openai"
 DINO_WEIGHTS = "vit_base_patch8_224_dino/facebook"
+SAM_WEIGHTS = "vit_b/facebook"
 _SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 _FORMS = (
     "mini, <architecture>/<published tag>, <architecture>/<path> or <architecture>/<https URL>#sha256=<hex>"
@@ -72,6 +73,11 @@ def parse_weights(text: str) -> WeightsSpec:
 def dino_beside(clip: str | None) -> str:
     """The DINO weights that go with CLIP weights, unless others are named: the mini set stays together."""
     return MINI if clip == MINI else DINO_WEIGHTS
+
+
+def sam_beside(clip: str | None) -> str:
+    """The SAM weights that go with CLIP weights."""
+    return MINI if clip == MINI else SAM_WEIGHTS
 
 
 def weights_folder() -> Path:

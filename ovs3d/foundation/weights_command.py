@@ -83,8 +83,8 @@ def _load(text: str) -> str:
 
     architecture = parse_weights(text).architecture.replace(".dino", "_dino")
     if architecture in sam.ARCHITECTURES:
-        size = sam.load_sam(text).image_encoder.img_size
-        return f"SAM for images of {size} pixels"
+        loaded = sam.load_sam(text)
+        return f"SAM for images of {loaded.model.image_encoder.img_size} pixels, sha256 {loaded.fingerprint}"
     if architecture in dino.ARCHITECTURES:
         loaded = dino.load_dino(text)
         return f"DINO with patches of {loaded.patch} pixels, sha256 {loaded.fingerprint}"

@@ -38,5 +38,7 @@ def test_the_commands_on_point_clouds_are_understood():
         "Pretrain",
         "Infer",
         "Pretrain",
+        "Evaluate",
+        "Pretrain",
         "Finetune",
     ]

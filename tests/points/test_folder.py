@@ -1,9 +1,10 @@
 """Any folder of point files: what cameras.json says, one line per mistake in it, and a real recording."""
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
-import pandaset
 import pytest
 from PIL import Image
 
@@ -14,6 +15,8 @@ from pointcloud.index import read_index
 from pointcloud.index_command import Index
 from pointcloud.scans import read_scan
 
+ROOT = Path(__file__).parents[2]
+PANDASET = ROOT.parent / "shared" / "data" / "pandaset_002"
 POSE = [[0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]]
 CAMERA_FROM_SCAN = [[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, -0.3], [0, 0, 0, 1]]
 K = [[100, 0, 16], [0, 110, 9], [0, 0, 1]]
@@ -227,9 +230,10 @@ def test_a_folder_without_points_and_no_folder_are_errors(tmp_path):
         open_dataset(tmp_path, "v1")
 
 
-@pytest.mark.skipif(not pandaset.DATA.exists(), reason="the real PandaSet sequence is not on this machine")
+@pytest.mark.skipif(not PANDASET.exists(), reason="the real PandaSet sequence is not on this machine")
 def test_points_of_a_real_recording_land_on_what_they_hit(tmp_path, capsys):
-    pandaset.write_folder(tmp_path, [40, 41])
+    converter = runpy.run_path(str(ROOT / "scripts" / "pandaset_folder.py"))["PandasetFolder"]
+    converter(PANDASET, tmp_path, train=(40,), val=(41,)).run()
     Index("folder", tmp_path).run()
     assert "problem" not in capsys.readouterr().out
     index = read_index(tmp_path / ".ovs3d" / "index.jsonl")

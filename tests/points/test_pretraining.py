@@ -358,11 +358,19 @@ def test_mistakes_give_one_line(kind, index, trained, tmp_path, capsys):
     assert expected in capsys.readouterr().err
 
 
-def test_no_loss_at_all_is_a_mistake(index, tmp_path, capsys):
-    none = ["--semantic", "none", "--spatial-temporal", "none"]
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--semantic", "none", "--spatial-temporal", "none"], "nothing to learn from"),
+        (["--sweeps", "0"], "--sweeps counts a frame's own scan too: 1 or more, not 0"),
+        (["--prompt-denoising", "1.5"], "--prompt-denoising is from 0 to 1, not 1.5"),
+        (["--self-training-probability", "-1"], "--self-training-probability is from 0 to 1, not -1.0"),
+    ],
+)
+def test_wrong_settings_of_clip2scene_give_one_line(flags, expected, index, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
-        main(["pretrain", "clip2scene", *none, "--index", str(index), "--out", str(tmp_path)])
-    assert "nothing to learn from" in capsys.readouterr().err
+        main(["pretrain", "clip2scene", *flags, "--index", str(index), "--out", str(tmp_path)])
+    assert expected in capsys.readouterr().err
 
 
 def test_a_broken_photo_is_named(tmp_path, capsys):

@@ -55,7 +55,7 @@ def test_a_loaded_sam_answers_as_the_saved_one(sam, tmp_path):
     torch.save(sam.state_dict(), tmp_path / "sam.pth")
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     answers = []
-    for model in (sam, load_sam(f"tiny/{tmp_path}/sam.pth")):
+    for model in (sam, load_sam(f"tiny/{tmp_path}/sam.pth").model):
         predictor = SamPredictor(model)
         predictor.set_image(image)
         masks, scores, logits = predictor.predict(np.array([[20, 10]]), np.array([1]))
@@ -67,7 +67,7 @@ def test_a_loaded_sam_answers_as_the_saved_one(sam, tmp_path):
 
 def test_a_sam_is_frozen(sam, tmp_path):
     torch.save(sam.state_dict(), tmp_path / "sam.pth")
-    loaded = load_sam(f"tiny/{tmp_path}/sam.pth")
+    loaded = load_sam(f"tiny/{tmp_path}/sam.pth").model
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
 
@@ -76,7 +76,7 @@ def test_the_mini_sam_is_loaded_from_its_folder(sam, tmp_path, monkeypatch):
     save_file(sam.state_dict(), tmp_path / "weights.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(asdict(TINY)))
     monkeypatch.setattr(sam_module, "mini_folder", lambda kind: tmp_path)
-    loaded = load_sam("mini")
+    loaded = load_sam("mini").model
     assert loaded.image_encoder.img_size == 64
     assert torch.equal(loaded.mask_decoder.iou_token.weight, sam.mask_decoder.iou_token.weight)
 
@@ -93,7 +93,7 @@ def test_an_unknown_architecture_and_other_weights_are_refused(sam, tmp_path):
 def test_a_vit_b_of_random_weights_is_loaded_by_path(tmp_path):
     torch.save(build_sam(SamConfig()).state_dict(), tmp_path / "sam_vit_b_01ec64.pth")
     start = time.perf_counter()
-    sam = load_sam(f"vit_b/{tmp_path}/sam_vit_b_01ec64.pth")
+    sam = load_sam(f"vit_b/{tmp_path}/sam_vit_b_01ec64.pth").model
     print(f"loaded in {time.perf_counter() - start:.1f} s")
     with torch.no_grad():
         sparse, dense = sam.prompt_encoder((torch.tensor([[[9.0, 9]]]), torch.ones(1, 1)), None, None)

@@ -1,31 +1,37 @@
 """``ovs3d world street``: write streets with exact truth in the formats of driving data sets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ovs3d.errors import InputError
+
+if TYPE_CHECKING:
+    from ovs3d.worlds.streets.write_nuscenes import Drive
 
 # As in nuscenes.utils.splits: scenes for training, scenes for validation.
 _MINI = (
     ("0061", "0553", "0655", "0757", "0796", "1077", "1094", "1100"),
     ("0103", "0916"),
 )
-_LEAST_S = {"nuscenes": 0.5, "semantickitti": 0.1}
+_LEAST_S = {"nuscenes": 0.5, "nuimages": 0.5, "semantickitti": 0.1}
 _KITTI = (("00", "01", "02", "03", "04", "05", "06", "07", "09", "10"), ("08",))
 
 
 @dataclass(frozen=True)
 class Street:
-    """Write streets as six cameras and a LiDAR see them, in nuScenes' or SemanticKITTI's format."""
+    """Write streets as six cameras and a LiDAR see them, in nuScenes', nuImages' or SemanticKITTI's format."""
 
     out: Path
     """Folder to write the data set into; new or empty."""
     seed: int = 0
     """Which streets; the same seed gives the same bytes."""
-    format: Literal["nuscenes", "semantickitti"] = "nuscenes"
-    """Layout of the data set. SemanticKITTI has one camera, a LiDAR of 64 beams, and 10 frames per second."""
+    format: Literal["nuscenes", "nuimages", "semantickitti"] = "nuscenes"
+    """Layout of the data set. SemanticKITTI has one camera, a LiDAR of 64 beams, and 10 frames per second. nuImages has
+    photos alone, with masks, in the versions v1.0-train and v1.0-val."""
     version: Literal["v1.0-mini", "v1.0-trainval"] = "v1.0-mini"
     """Version of nuScenes whose official scene names are used."""
     scenes: int = 10
@@ -64,6 +70,13 @@ class Street:
             from ovs3d.worlds.streets.tables import write_tables
 
             write_tables(self.out, self.version, _in_parallel(_write_scene, jobs))
+        elif self.format == "nuimages":
+            from ovs3d.worlds.streets.write_nuimages import write_tables
+
+            rows = _in_parallel(_write_photos, jobs)
+            train = sum(name in self._official()[0] for name in names)
+            write_tables(self.out, "v1.0-train", rows[:train])
+            write_tables(self.out, "v1.0-val", rows[train:])
         else:
             _in_parallel(_write_sequence, jobs)
         streets = len(names) * self.streets_per_sequence
@@ -98,6 +111,10 @@ class Street:
     def _official(self) -> tuple[list[str], list[str]]:
         if self.format == "semantickitti":
             return list(_KITTI[0]), list(_KITTI[1])
+        if self.format == "nuimages":
+            return [f"train-{number:04d}" for number in range(700)], [
+                f"val-{number:04d}" for number in range(150)
+            ]
         if self.version == "v1.0-mini":
             train, val = ([f"scene-{number}" for number in numbers] for numbers in _MINI)
             return train, val
@@ -108,14 +125,26 @@ class Street:
 
 
 def _write_scene(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]]:
+    from ovs3d.worlds.streets.write_nuscenes import write_scene
+
+    street, _, _ = job
+    return write_scene(street.out, street.version, _drive(job))
+
+
+def _write_photos(job: tuple[Street, str, int]) -> dict[str, list[dict[str, Any]]]:
+    from ovs3d.worlds.streets.write_nuimages import write_photos
+
+    return write_photos(job[0].out, _drive(job))
+
+
+def _drive(job: tuple[Street, str, int]) -> Drive:
     from ovs3d.worlds.streets.rig import nuscenes_rig
     from ovs3d.worlds.streets.street import make_street
-    from ovs3d.worlds.streets.write_nuscenes import Drive, write_scene
+    from ovs3d.worlds.streets.write_nuscenes import Drive
 
     street, name, seed = job
     world = make_street(seed, seconds=street.frames * street.spacing_s)
-    drive = Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps, street.spacing_s)
-    return write_scene(street.out, street.version, drive)
+    return Drive(name, world, nuscenes_rig(street.width), street.frames, street.sweeps, street.spacing_s)
 
 
 def _write_sequence(job: tuple[Street, str, int]) -> None:

@@ -1,0 +1,86 @@
+"""What CLIP calls the pixels of photos, and what the masks make of it: the labels that training without labels has."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ovs3d.query import probabilities
+from pointcloud.frame import Photo
+from pointcloud.masks import Masks
+from pointcloud.refine import UNSURE, leading, normalised, sums_of_masks
+from pointcloud.runs import TEMPERATURE
+from pointcloud.teacher import Teacher, sample
+
+FOREIGN = -2
+"""Instead of a class id, where a distractor is seen."""
+Refine = Literal["none", "hard", "soft"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipLabels:
+    """Labels of pixels: scores of patches, brought to pixels linearly (MaskCLIP), then brought to one in masks."""
+
+    teacher: Teacher
+    text: Float[Tensor, "t d"]
+    """Unit embeddings of the classes, and after them of distractors."""
+    known: int
+    """Number of classes; pixels of distractors have no label."""
+    masks: Masks | None
+    """None: pixels keep what CLIP says."""
+    refine: Refine = "hard"
+    """hard: the label of most pixels of a mask (CNS). soft: of the highest mean probability, if it leads clearly."""
+    margin: float = 0.1
+    """By how much it has to lead, in 0..1."""
+    _grids: dict[Path, Float[Tensor, "t gh gw"]] = field(default_factory=dict, init=False)
+    _of_masks: dict[Path, Float[Tensor, "m t"]] = field(default_factory=dict, init=False)
+
+    def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
+        """The mask of each pixel, from 0; -1: of none."""
+        if self.masks is None or self.refine == "none":
+            return torch.full((len(row_col),), UNSURE)
+        return self.masks.of(photo.path)[row_col[:, 0], row_col[:, 1]]
+
+    def scores(
+        self, photo: Photo, row_col: Int64[Tensor, "n 2"], mask: Int64[Tensor, " n"]
+    ) -> Float[Tensor, "n t"]:
+        """Shares of all texts in the votes for pixels; their means over several photos are votes as well.
+
+        Args:
+            mask: of each pixel, as `mask_at` says.
+        """
+        votes = self._votes(photo, row_col)
+        inside = mask >= 0
+        if inside.any():
+            votes[inside] = self._masks(photo)[mask[inside]]
+        return votes
+
+    def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:
+        """Class ids; -1: nothing, or not sure; -2: a distractor."""
+        best = leading(scores, self.margin if self.refine == "soft" else 0.0)
+        return best.masked_fill(best >= self.known, FOREIGN)
+
+    def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
+        """The votes of each mask of a photo, from all of its pixels."""
+        if photo.path not in self._of_masks:
+            size = photo.camera.height, photo.camera.width
+            pixels = torch.cartesian_prod(*map(torch.arange, size))
+            sums = sums_of_masks(self._votes(photo, pixels), self.mask_at(photo, pixels))
+            if self.refine == "hard":
+                sums = F.one_hot(sums.argmax(dim=1), sums.shape[1]).float()
+            self._of_masks[photo.path] = normalised(sums)
+        return self._of_masks[photo.path]
+
+    def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
+        """Of pixels by themselves: probabilities, or for hard votes the best text."""
+        if photo.path not in self._grids:
+            features = F.normalize(self.teacher.map(photo.path).float(), dim=2)
+            self._grids[photo.path] = (features @ self.text.T).permute(2, 0, 1)
+        similarities = sample(self._grids[photo.path], photo, row_col)
+        if self.refine == "hard":
+            return F.one_hot(similarities.argmax(dim=1), len(self.text)).float()
+        return probabilities(similarities, TEMPERATURE)

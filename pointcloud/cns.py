@@ -1,0 +1,241 @@
+"""``ovs3d-points pretrain cns``: a network of photos and one of points learn from CLIP, SAM and each other.
+
+Chen et al., "Towards Label-free Scene Understanding by Vision Foundation Models" (NeurIPS 2023).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ovs3d.errors import InputError
+from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
+from pointcloud.clip_labels import FOREIGN, ClipLabels
+from pointcloud.cns_samples import CnsSamples, MemberBatch
+from pointcloud.image_runs import ImageAbout, write_image_net
+from pointcloud.lightning_module import new_model
+from pointcloud.masks import load_masks
+from pointcloud.model import PointModel
+from pointcloud.nets.deeplab import DeepLab
+from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
+from pointcloud.pretrain import PairedTraining, photographed, train
+from pointcloud.refine import UNSURE, leading, mean_in_masks
+from pointcloud.runs import TEXT, About, text_embeddings
+from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
+from pointcloud.samples import Samples
+from pointcloud.teacher import load_teacher
+
+if TYPE_CHECKING:
+    from pointcloud.pretrain_command import Cns
+
+LATENT = "latent_feature"
+"""Name of the heads that agree with SAM's features."""
+_PHOTOS_FOR_AXES = 32
+
+
+class BothNetworks(PointModel):
+    """The network of points, and that of photos beside it."""
+
+    def __init__(self, model: PointModel, image: DeepLab) -> None:
+        nn.Module.__init__(self)
+        self.net, self.image = model.net, image
+
+    def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
+        of_points = [each for each in self.named_parameters() if not each[0].startswith("image.")]
+        return [*self._grouped(of_points, lr, lr_head), *self.image.parameter_groups(lr, lr_head)]
+
+
+class CrossModal(PairedTraining):
+    """Both networks learn one label for all that is in a mask; later it also comes from themselves."""
+
+    model: BothNetworks
+    text: Tensor
+    axes: Tensor
+
+    def __init__(
+        self, model: BothNetworks, samples: CnsSamples, text: Tensor, axes: Tensor, command: Cns
+    ) -> None:
+        """
+        Args:
+            text: embeddings of the classes.
+            axes: directions of SAM's features that are kept; no columns: none.
+        """
+        super().__init__(model, command.fit, samples)
+        self.command = command
+        self.register_buffer("text", text, persistent=False)
+        self.register_buffer("axes", axes, persistent=False)
+        self.slow = copy.deepcopy(model).requires_grad_(False) if command.ema else None
+
+    def losses(self, batch: MemberBatch) -> Mapping[str, Tensor]:
+        torch.manual_seed(self._seed())  # of DeepLab's dropout: the same wherever training resumes
+        seen, felt = self.model.image(batch.images), self.model(batch.scans.points)
+        pixels, points = self._logits(seen, felt, batch)
+        labels, shown = self._labels(batch, pixels.detach(), points.detach()), batch.point >= 0
+        parts = {
+            "pixels": label_cross_entropy(pixels, labels),
+            "points": label_cross_entropy(points, labels[shown]),
+        }
+        if self.axes.shape[1]:
+            of_pixels = at_members(seen[LATENT], batch.photo[shown], batch.place[shown])
+            of_points = felt[LATENT][batch.point[shown]].float()
+            agreed = latent_consistency(of_pixels, of_points, batch.latent @ self.axes)
+            parts["latent"] = self.command.latent.weight * agreed
+        return parts
+
+    def on_train_batch_start(self, *_: object) -> None:
+        """The slow copies follow the step before: what a checkpoint after it holds lacks no more than this."""
+        if self.slow is not None:
+            for slow, fast in zip(
+                self.slow.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
+                if slow.is_floating_point():
+                    slow.lerp_(fast, 1 - self.command.ema)
+                else:
+                    slow.copy_(fast)
+
+    def _logits(
+        self, seen: Mapping[str, Tensor], felt: Mapping[str, Tensor], batch: MemberBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Of all members by the network of photos, and of those that show points by that of points."""
+        scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
+        points = felt[TEXT][batch.point[batch.point >= 0]].float()
+        return at_members(scores, batch.photo, batch.place), points @ self.text.T
+
+    @torch.no_grad()
+    def _labels(self, batch: MemberBatch, pixels: Tensor, points: Tensor) -> Tensor:
+        """What members are called in this step: by CLIP, by the network of photos, or by that of points."""
+        of_clip = batch.label.clamp_min(UNSURE)
+        if self.current_epoch < self.command.switch_from:
+            return of_clip
+        choice = self._choice(batch.mask)
+        if not choice.any():
+            return of_clip
+        if self.slow is not None:
+            self.slow.eval()
+            pixels, points = self._logits(self.slow.image(batch.images), self.slow(batch.scans.points), batch)
+        of_points = torch.zeros_like(pixels)
+        of_points[batch.point >= 0] = self._votes(points)
+        votes = self._votes(pixels), of_points
+        sources = torch.stack([of_clip, *(self._refined(each, batch.mask) for each in votes)])
+        return switched(sources, choice).masked_fill(batch.label == FOREIGN, UNSURE)
+
+    def _votes(self, logits: Tensor) -> Tensor:
+        if self.command.refine == "soft":
+            return logits.softmax(dim=1)
+        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).float()
+
+    def _refined(self, votes: Tensor, mask: Tensor) -> Tensor:
+        return leading(
+            mean_in_masks(votes, mask), self.command.margin if self.command.refine == "soft" else 0.0
+        )
+
+    def _choice(self, mask: Tensor) -> Tensor:
+        """The source of each member: 0 CLIP, 1 the network of photos, 2 that of points."""
+        random = np.random.default_rng(self._seed())
+        shares = np.array(self.command.switch_probs) / sum(self.command.switch_probs)
+        if self.command.switch_unit == "step":
+            return torch.full_like(mask, int(random.choice(3, p=shares)))
+        alone = mask < 0
+        unit = torch.where(alone, alone.cumsum(0) + mask.max(), mask)
+        drawn = random.choice(3, size=int(unit.max()) + 1, p=shares)
+        return torch.from_numpy(drawn).to(mask.device)[unit]
+
+    def _seed(self) -> int:
+        """Of all that is drawn in this step."""
+        return int(np.random.SeedSequence((self.fit.seed, self.global_step)).generate_state(1)[0])
+
+
+def at_members(grid: Tensor, photo: Tensor, place: Tensor) -> Tensor:
+    """Values of grids at places of photos, between the centres of cells linearly: [p c h w] to [n c]."""
+    rows = [(photo == number).nonzero()[:, 0] for number in range(len(grid))]
+    values = [
+        F.grid_sample(each[None], place[mine][None, :, None], padding_mode="border", align_corners=False)
+        for each, mine in zip(grid.float(), rows, strict=True)
+    ]
+    return torch.cat([each[0, :, :, 0].T for each in values])[torch.cat(rows).argsort()]
+
+
+def cns(command: Cns) -> None:
+    """Cross-modality noisy supervision.
+
+    Raises:
+        InputError: shares of sources that are none; one photo in a step.
+    """
+    _check(command)
+    scans = photographed(command)
+    scans = replace(scans, positions=[each for each in scans.positions if scans.index[each].photos])
+    dataset = scans.index.dataset
+    teacher = load_teacher(command.teacher, dataset.root)
+    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    known = len(vocabulary.names)
+    masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
+    labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
+    sam = load_sam_features(command.latent, dataset.root) if command.latent.weight else None
+    samples = CnsSamples(
+        scans, teacher, command.pairs, labels, command.image, sam, command.photos, command.multi_view
+    )
+    _check_photos(command, scans)
+    axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
+    heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})
+    model, image = new_model(command, heads), DeepLab(command.image.name, heads)
+    if command.image.init is not None:
+        image.load_backbone(command.image.init)
+    training = CrossModal(BothNetworks(model, image), samples, text[:known], axes, command)
+    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
+    if train(training, model, about, command.out):
+        size = command.image.height, command.image.width
+        write_image_net(
+            command.out, ImageAbout(command.image.name, heads, teacher.clip.weights, *size), image
+        )
+
+
+def axes_of(sam: SamFeatures, samples: CnsSamples, channels: int) -> Tensor:
+    """The directions of SAM's features that are kept: all, or the principal ones in some photos."""
+    if not channels:
+        return torch.eye(sam.d)
+    if channels > sam.d:
+        raise InputError(f"--latent.channels: SAM has {sam.d} channels, {channels} are asked for")
+    photos = samples.photos()
+    some = photos[:: -(-len(photos) // _PHOTOS_FOR_AXES)]
+    return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), channels)
+
+
+def _check(command: Cns) -> None:
+    probabilities = command.switch_probs
+    if not (min(probabilities) >= 0 and abs(sum(probabilities) - 1) < 1e-3):
+        raise InputError(
+            f"--switch-probs are three shares that sum to 1, of CLIP, photos and points; not {probabilities}"
+        )
+    for flag, value, low, high in (
+        ("ema", command.ema, 0, 0.999999),
+        ("margin", command.margin, 0, 1),
+        ("photos", command.photos, 0, 10**6),
+        ("image.pixels", command.image.pixels, 1, 10**7),
+        ("image.height", command.image.height, 32, 10**4),
+        ("image.width", command.image.width, 32, 10**4),
+        ("image.jitter", command.image.jitter, 0, 1),
+        ("latent.channels", command.latent.channels, 0, 10**4),
+        ("masks.sam.points-per-side", command.masks.sam.points_per_side, 1, 1024),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+    if command.latent.weight and not command.latent.keep and command.fit.workers:
+        raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
+
+
+def _check_photos(command: Cns, scans: Samples) -> None:
+    fewest = min(len(scans.frame(item).photos) for item in range(len(scans)))
+    each = min(command.photos, fewest) if command.photos else fewest
+    if each * command.fit.batch_size < 2:
+        raise InputError(
+            f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
+            "wants two: take a larger --fit.batch-size"
+        )

@@ -1,0 +1,133 @@
+"""Scans with photos, pixels and masks: what the two networks of CNS learn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int16, Int64
+from torch import Tensor
+
+from ovs3d.images import read_image
+from pointcloud.clip_labels import ClipLabels
+from pointcloud.config import ImageNet
+from pointcloud.frame import Frame, Photo, Scan
+from pointcloud.paired import PhotoBatch, PhotoSamples, starts
+from pointcloud.pairing import Pairs, pair
+from pointcloud.photo_crops import draw, in_other_light
+from pointcloud.sam_features import SamFeatures
+from pointcloud.samples import collate, scan_file
+
+
+@dataclass(frozen=True, eq=False)
+class MemberBatch(PhotoBatch):
+    """Some scans and photos, and members of masks: pixels that were drawn, and those that show points."""
+
+    images: Float[Tensor, "p 3 h w"]
+    """Photos as the network sees them, 0..1."""
+    photo: Int64[Tensor, " n"]
+    """Which photo each member is of."""
+    place: Float[Tensor, "n 2"]
+    """(x, y) of each member, -1 and 1 at the borders of the image."""
+    mask: Int64[Tensor, " n"]
+    """The mask of each member, from 0, in all photos; -1: none."""
+    label: Int64[Tensor, " n"]
+    """What CLIP calls it; -1: nothing; -2: a distractor."""
+    point: Int64[Tensor, " n"]
+    """Row of the point that it shows; -1: none."""
+    latent: Float[Tensor, "m s"]
+    """What SAM sees at those that show points; s is 0 where it is not asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class CnsSamples(PhotoSamples):
+    """Frames with members of the masks of their photos."""
+
+    clip: ClipLabels
+    image: ImageNet
+    sam: SamFeatures | None
+    photos_each: int
+    """Photos of a frame in one step, drawn anew in each epoch; 0: all."""
+    multi_view: bool
+    """Points are called what all photos of their frame together call them."""
+    _of_points: dict[str, Int16[Tensor, " n"]] = field(default_factory=dict, init=False)
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.clip.masks is not None and self.clip.refine != "none":
+            self.clip.masks.fill(self.photos())
+        if self.sam is not None and self.sam.store is not None:
+            size = self.sam.bytes_of(self.photos()) / 1e9
+            print(f"SAM's features of {len(self.photos())} photos: {size:.2f} GB in {self.sam.store.folder}")
+            self.sam.fill(self.photos())
+
+    def __getitem__(self, key: tuple[int, int]) -> MemberBatch:
+        frame = self.samples.frame(key[1])
+        scan = self.read(scan_file(frame))
+        random = np.random.default_rng((self.samples.seed, *key, 3))
+        photos = self._chosen(frame.photos, random)
+        pairs = pair(scan, photos, self.pairing)
+        of_points = self._labels_of_points(frame, scan) if self.multi_view else None
+        images, parts, first = [], [], 0
+        for number, photo in enumerate(photos):
+            crop = draw(photo.camera.height, photo.camera.width, self.image, random)
+            image = crop.of(read_image(photo.path), (self.image.height, self.image.width))
+            images.append(in_other_light(image, self.image.jitter, random))
+            mine = pairs.photo == number
+            shown, point = torch.from_numpy(pairs.row_col[mine]), torch.from_numpy(pairs.point[mine])
+            kept = crop.holds(shown)
+            shown, point = shown[kept], point[kept]
+            pixels = torch.cat([crop.pixels(self.image.pixels, random), shown])
+            mask = self.clip.mask_at(photo, pixels)
+            label = self.clip.labels(self.clip.scores(photo, pixels, mask))
+            if of_points is not None:
+                label[self.image.pixels :] = of_points[point]
+            mask = _after(mask, first)
+            first = max(first, int(mask.max()) + 1)
+            point = torch.cat([torch.full((self.image.pixels,), -1), point])
+            sam = torch.zeros(len(shown), 0) if self.sam is None else self.sam.at(photo, shown)
+            parts.append((torch.full_like(mask, number), crop.places(pixels), mask, label, point, sam))
+        members = (torch.cat(each) for each in zip(*parts, strict=True))
+        return MemberBatch(self.samples.batch(scan, key), torch.stack(images), *members)
+
+    def collate(self, batches: Sequence[MemberBatch]) -> MemberBatch:
+        photos = starts([len(each.images) for each in batches])
+        masks = starts([int(each.mask.max()) + 1 for each in batches])
+        rows = starts([len(each.scans.labels) for each in batches])
+        return MemberBatch(
+            collate([each.scans for each in batches]),
+            torch.cat([each.images for each in batches]),
+            torch.cat([each.photo + first for each, first in zip(batches, photos, strict=True)]),
+            torch.cat([each.place for each in batches]),
+            torch.cat([_after(each.mask, first) for each, first in zip(batches, masks, strict=True)]),
+            torch.cat([each.label for each in batches]),
+            torch.cat([_after(each.point, first) for each, first in zip(batches, rows, strict=True)]),
+            torch.cat([each.latent for each in batches]),
+        )
+
+    def _labels_of_points(self, frame: Frame, scan: Scan) -> Int64[Tensor, " n"]:
+        """What all photos of a frame together call its points."""
+        if frame.name not in self._of_points:
+            scores = votes_for_points(self.clip, frame, scan, pair(scan, frame.photos, self.pairing))
+            self._of_points[frame.name] = self.clip.labels(scores).short()
+        return self._of_points[frame.name].long()
+
+    def _chosen(self, photos: Sequence[Photo], random: np.random.Generator) -> list[Photo]:
+        count = min(self.photos_each or len(photos), len(photos))
+        return [photos[position] for position in sorted(random.permutation(len(photos))[:count])]
+
+
+def _after(ids: Int64[Tensor, " n"], first: int) -> Int64[Tensor, " n"]:
+    """Ids that begin at a number; -1 stays."""
+    return torch.where(ids < 0, ids, ids + first)
+
+
+def votes_for_points(clip: ClipLabels, frame: Frame, scan: Scan, pairs: Pairs) -> Float[Tensor, "n t"]:
+    """The mean of what the photos of a frame call each of its points; 0 for points that no photo shows."""
+    scores = torch.zeros(len(scan.xyz), len(clip.text))
+    for number, photo in enumerate(frame.photos):
+        mine = pairs.photo == number
+        row_col = torch.from_numpy(pairs.row_col[mine])
+        votes = clip.scores(photo, row_col, clip.mask_at(photo, row_col))
+        scores.index_add_(0, torch.from_numpy(pairs.point[mine]), votes)
+    return scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-9)

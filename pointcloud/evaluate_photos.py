@@ -1,0 +1,97 @@
+"""How well photos are segmented, by CLIP or by the network of photos of a run, and what both networks say together."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from tqdm import tqdm
+
+from ovs3d.errors import InputError
+from ovs3d.images import read_grey, read_image
+from ovs3d.prompts.vocabulary import Vocabulary
+from ovs3d.query import labels, probabilities
+from pointcloud.clip_labels import ClipLabels
+from pointcloud.config import Pairing
+from pointcloud.evaluate import Answer, answer
+from pointcloud.frame import Photo
+from pointcloud.image_runs import ImageRun
+from pointcloud.index import IGNORE, Index
+from pointcloud.pairing import pair
+from pointcloud.refine import UNSURE
+from pointcloud.runs import TEMPERATURE, Run
+from pointcloud.samples import Samples, scan_file
+from pointcloud.scans import read_scan
+from pointcloud.teacher import sample
+
+PROTOCOL = "labels of all pixels, pooled over the photos; absent classes are skipped"
+Segmenter = Callable[[Photo], Int64[Tensor, " n"]]
+"""Class ids of all pixels of a photo, row by row; -1: no answer."""
+
+
+def photo_answers(segment: Segmenter, index: Index, positions: list[int]) -> Iterator[Answer]:
+    """The labels of each photo that has truth.
+
+    Raises:
+        InputError: none has, or one has ids of no class.
+    """
+    photos = [(position, photo) for position in positions for photo in index[position].photos if photo.labels]
+    if not photos:
+        raise InputError(f"{index.dataset.root}: no photo of these frames has labels to compare with")
+    for position, photo in tqdm(photos, "photos", unit="photo", leave=False):
+        assert photo.labels is not None
+        truth = read_grey(photo.labels).flatten().long()
+        foreign = truth[(truth >= len(index.dataset.classes)) & (truth != IGNORE)].unique().tolist()
+        if foreign:
+            raise InputError(
+                f"{photo.labels}: {foreign} are ids of no class; expected those of the index, or {IGNORE}"
+            )
+        found = segment(photo)
+        yield Answer(position, found, truth, torch.ones(len(found)))
+
+
+def by_clip(clip: ClipLabels) -> Segmenter:
+    """CLIP's labels, brought to one in masks."""
+
+    def segment(photo: Photo) -> Int64[Tensor, " n"]:
+        pixels = _pixels(photo)
+        return clip.labels(clip.scores(photo, pixels, clip.mask_at(photo, pixels))).clamp_min(UNSURE)
+
+    return segment
+
+
+def by_network(run: ImageRun, embeddings: Float[Tensor, "t d"], distractors: int) -> Segmenter:
+    """What a network says."""
+
+    def segment(photo: Photo) -> Int64[Tensor, " n"]:
+        grid = run.similarities(read_image(photo.path), embeddings)
+        return labels(sample(grid, photo, _pixels(photo)), distractors)
+
+    return segment
+
+
+def together(
+    run: Run, image: ImageRun, samples: Samples, vocabulary: Vocabulary, how: Pairing
+) -> Iterator[Answer]:
+    """Labels of points from the mean of the probabilities of both networks; of the one where no photo shows a point."""
+    embeddings = run.embeddings(vocabulary)
+    assert embeddings is not None
+    for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
+        frame, batch = samples.frame(item), samples[0, item]
+        own = run.logits(batch.to(run.device).points, vocabulary, embeddings).softmax(dim=1).cpu()
+        pairs = pair(read_scan(scan_file(frame), samples.index.dataset), frame.photos, how)
+        seen, count = torch.zeros_like(own), own.new_zeros(len(own), 1)
+        for number, photo in enumerate(frame.photos):
+            mine = pairs.photo == number
+            point = torch.from_numpy(pairs.point[mine])
+            grid = image.similarities(read_image(photo.path), embeddings)
+            found = probabilities(sample(grid, photo, torch.from_numpy(pairs.row_col[mine])), TEMPERATURE)
+            seen.index_add_(0, point, found)
+            count.index_add_(0, point, torch.ones(len(point), 1))
+        both = torch.where(count > 0, (own + seen / count.clamp_min(1)) / 2, own)
+        yield answer(both, batch, len(vocabulary.distractors))
+
+
+def _pixels(photo: Photo) -> Int64[Tensor, "n 2"]:
+    """All of a photo, row by row."""
+    return torch.cartesian_prod(torch.arange(photo.camera.height), torch.arange(photo.camera.width))

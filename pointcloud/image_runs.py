@@ -1,0 +1,92 @@
+"""The network of photos of a run: ``image.json`` says what it is, ``image.safetensors`` holds its weights."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import save
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from ovs3d.atomic import atomic_file
+from ovs3d.errors import InputError
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.query import similarity
+from pointcloud.nets.deeplab import DeepLab, DeepLabName
+from pointcloud.runs import TEXT
+
+_KIND, _VERSION = "ovs3d image network", 1
+
+
+@dataclass(frozen=True)
+class ImageAbout:
+    """What a network of photos is."""
+
+    name: DeepLabName
+    heads: Mapping[str, int]
+    """Name and channels of each head; ``final`` answers to texts."""
+    weights: str
+    """CLIP weights whose texts it answers to."""
+    height: int
+    """Rows and columns of the photos that it takes."""
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRun:
+    """A trained network of photos, ready to be asked."""
+
+    about: ImageAbout
+    net: DeepLab
+
+    @torch.inference_mode()
+    def similarities(
+        self, image: UInt8[Tensor, "h w 3"], embeddings: Float[Tensor, "t d"]
+    ) -> Float[Tensor, "t gh gw"]:
+        """Cosines with texts on a coarse grid that covers the photo."""
+        device = self.net.mean.device
+        size = [self.about.height, self.about.width]
+        colours = tv.resize(image.permute(2, 0, 1), size, antialias=True).to(device).float() / 255
+        features = self.net(colours[None])[TEXT][0].permute(1, 2, 0)
+        return similarity(features, embeddings.to(device)).permute(2, 0, 1).cpu()
+
+
+def write_image_net(folder: Path, about: ImageAbout, net: DeepLab) -> None:
+    """Write both files; a killed process leaves no half of one."""
+    head = {"kind": _KIND, "version": _VERSION, **asdict(about)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    for name, content in (
+        ("image.safetensors", save(tensors)),
+        ("image.json", (json.dumps(head, indent=2) + "\n").encode()),
+    ):
+        with atomic_file(folder / name) as file:
+            file.write(content)
+
+
+def load_image_run(folder: Path, device: torch.device) -> ImageRun:
+    """The network of photos of a run, in evaluation mode.
+
+    Raises:
+        InputError: there is none, or its weights are damaged or of another architecture.
+    """
+    path = folder / "image.json"
+    try:
+        content = json.loads(path.read_text())
+        if (content.pop("kind"), content.pop("version")) != (_KIND, _VERSION):
+            raise ValueError("of another kind or version")
+        about = ImageAbout(**content)
+        net = DeepLab(about.name, about.heads)
+    except FileNotFoundError:
+        raise InputError(
+            f"no network of photos in {folder}: expected image.json, which ovs3d-points pretrain cns writes"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not what ovs3d-points pretrain cns writes ({error})") from error
+    weights = folder / "image.safetensors"
+    if not weights.is_file():
+        raise InputError(f"no weights at {weights}")
+    load_strictly(net, read_state_dict(weights), str(weights))
+    return ImageRun(about, net.to(device).eval())

@@ -1,0 +1,142 @@
+"""Masks of photos: pixels of one thing, by SAM, or by their colours where SAM is not at hand. Computed once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64, UInt8
+from segment_anything import SamAutomaticMaskGenerator
+from skimage.segmentation import felzenszwalb
+from torch import Tensor
+from tqdm import tqdm
+
+from ovs3d.device import usable_device
+from ovs3d.foundation.sam import LoadedSam, load_sam
+from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.foundation.weights import sam_beside
+from ovs3d.images import read_image
+from ovs3d.scene import read_settings
+from pointcloud import config
+from pointcloud.id_maps import ids_of_png, png_of_ids
+from pointcloud.superpixels import superpixels
+from pointcloud.teacher import store_of
+
+
+class MaskFinder(ABC):
+    """Divides a photo into masks."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Identity:
+        """All that its masks depend on, but for the photo."""
+
+    @abstractmethod
+    def __call__(self, image: UInt8[Tensor, "h w 3"]) -> Int64[Tensor, "h w"]:
+        """The mask of each pixel, from 0; -1: of none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """The masks of photos at their own size, each pixel in one of them or in none."""
+
+    find: MaskFinder
+    store: FeatureStore
+
+    def of(self, photo: Path) -> Int64[Tensor, "h w"]:
+        """The mask of each pixel, from 0; -1: of none. Computed if it is not in the store.
+
+        Raises:
+            InputError: the photo cannot be read, or the store cannot be written.
+        """
+
+        def compute() -> dict[str, Tensor]:
+            return {"png": png_of_ids(self.find(read_image(photo)) + 1)}
+
+        stored = self.store.get_or_compute("masks", photo.read_bytes(), self.find.identity, compute)
+        return ids_of_png(stored["png"]) - 1
+
+    def fill(self, photos: Iterable[Path]) -> None:
+        """Compute what is missing, with a bar of progress."""
+        for photo in tqdm(list(photos), "masks", unit="photo"):
+            self.of(photo)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sam(MaskFinder):
+    sam: LoadedSam
+    settings: config.SamMasks
+
+    @property
+    def identity(self) -> Identity:
+        return {"by": "sam", "weights": self.sam.fingerprint, **asdict(self.settings)}
+
+    def __call__(self, image: UInt8[Tensor, "h w 3"]) -> Int64[Tensor, "h w"]:
+        how = self.settings
+        generator = SamAutomaticMaskGenerator(
+            self.sam.model,
+            points_per_side=how.points_per_side,
+            pred_iou_thresh=how.pred_iou_thresh,
+            stability_score_thresh=how.stability_score_thresh,
+        )
+        found = [each["segmentation"] for each in generator.generate(image.numpy())]
+        return partition([torch.from_numpy(mask) for mask in found], (image.shape[0], image.shape[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Slic(MaskFinder):
+    settings: config.Superpixels
+
+    @property
+    def identity(self) -> Identity:
+        return {"by": "slic", **asdict(self.settings)}
+
+    def __call__(self, image: UInt8[Tensor, "h w 3"]) -> Int64[Tensor, "h w"]:
+        return superpixels(image, self.settings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Felzenszwalb(MaskFinder):
+    settings: config.Felzenszwalb
+
+    @property
+    def identity(self) -> Identity:
+        return {"by": "felzenszwalb", **asdict(self.settings)}
+
+    def __call__(self, image: UInt8[Tensor, "h w 3"]) -> Int64[Tensor, "h w"]:
+        how = self.settings
+        found = felzenszwalb(image.numpy(), how.scale, how.sigma, how.min_size, channel_axis=2)
+        return torch.from_numpy(found.astype(np.int64))
+
+
+def partition(masks: Sequence[Bool[Tensor, "h w"]], size: tuple[int, int]) -> Int64[Tensor, "h w"]:
+    """Masks that may overlap as one map of ids: where several do, the smallest wins. -1 where there is none.
+
+    Args:
+        size: height and width, where there is no mask.
+    """
+    ids = torch.full(size, -1)
+    areas = torch.tensor([int(mask.sum()) for mask in masks])
+    for number, position in enumerate(areas.argsort(descending=True, stable=True).tolist()):
+        ids[masks[position]] = number
+    return ids
+
+
+def load_masks(settings: config.Masks, root: Path) -> Masks:
+    """The masks of the photos of the data set in ``root``.
+
+    Raises:
+        InputError: unknown weights of SAM, or a device that is not there.
+    """
+    return Masks(_finder(settings, root), store_of(settings.feature_dir, root))
+
+
+def _finder(settings: config.Masks, root: Path) -> MaskFinder:
+    if settings.source == "slic":
+        return _Slic(settings.slic)
+    if settings.source == "felzenszwalb":
+        return _Felzenszwalb(settings.felzenszwalb)
+    weights = settings.weights or sam_beside(read_settings(root).weights)
+    return _Sam(load_sam(weights, usable_device(settings.device)), settings.sam)

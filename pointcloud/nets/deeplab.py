@@ -1,0 +1,84 @@
+"""DeepLabV3 (Chen et al. 2017) of torchvision with several heads: what pixels are, in CLIP's space and in others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import segmentation
+
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+
+DeepLabName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"]
+_BUILDERS = {
+    "deeplabv3-mobilenet": segmentation.deeplabv3_mobilenet_v3_large,
+    "deeplabv3-resnet50": segmentation.deeplabv3_resnet50,
+    "deeplabv3-resnet101": segmentation.deeplabv3_resnet101,
+}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's photos: what self-supervised backbones were trained with."""
+_WRAPPERS = ("state_dict", "model", "teacher")
+_PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encoder.", "backbone.")
+"""Where MoCo, MoCo v3 and DINO keep the encoder."""
+
+
+class DeepLab(nn.Module):
+    """From photos to features of pixels, 8 (ResNet) or 16 (MobileNet) times as coarse."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: DeepLabName, heads: Mapping[str, int]) -> None:
+        """
+        Args:
+            heads: name and channels of each; a 1x1 convolution.
+        """
+        super().__init__()
+        whole = _BUILDERS[name](weights=None, weights_backbone=None, num_classes=1)
+        self.backbone = whole.backbone
+        *context, last = whole.classifier.children()
+        assert isinstance(last, nn.Conv2d)
+        self.context = nn.Sequential(*context)
+        self.heads = nn.ModuleDict({head: nn.Conv2d(last.in_channels, n, 1) for head, n in heads.items()})
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Float[Tensor, "p 3 h w"]) -> dict[str, Float[Tensor, "p _ gh gw"]]:
+        """What each head says; colours are 0..1. In training, two photos at least: their means are normalised too."""
+        x = self.context(self.backbone((images - self.mean) / self.std)["out"])
+        return {name: head(x) for name, head in self.heads.items()}
+
+    def load_backbone(self, path: Path) -> None:
+        """Take a backbone that was trained without labels, for instance MoCo's or DINO's ResNet-50.
+
+        Args:
+            path: its state dict or a training checkpoint; nothing in it is executed. A classifier in it is left out.
+
+        Raises:
+            InputError: the file is damaged, would run code, or holds another network.
+        """
+        state = read_state_dict(path, _WRAPPERS)
+        for prefix in _PREFIXES:
+            if any(name.startswith(prefix) for name in state):
+                state = {
+                    name.removeprefix(prefix): value
+                    for name, value in state.items()
+                    if name.startswith(prefix)
+                }
+        kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "head."))}
+        load_strictly(self.backbone, kept, str(path))
+
+    def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
+        """Trunk and heads; of the trunk, kernels apart, as ``Muon`` wants them; depthwise ones are vectors."""
+        trunk = [*self.backbone.parameters(), *self.context.parameters()]
+        return [
+            {"params": [p for p in trunk if _is_kernel(p)], "lr": lr, "outputs": 0},
+            {"params": [p for p in trunk if not _is_kernel(p)], "lr": lr},
+            {"params": [*self.heads.parameters()], "lr": lr_head},
+        ]
+
+
+def _is_kernel(p: Tensor) -> bool:
+    return p.dim() == 4 and p.shape[1] > 1

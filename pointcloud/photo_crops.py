@@ -1,0 +1,62 @@
+"""Photos as the network of photos is trained on them: cropped, mirrored, in other light."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from pointcloud.config import ImageNet
+from pointcloud.crops import TRIES, draw_crop
+
+
+@dataclass(frozen=True)
+class PhotoCrop:
+    """A part of a photo, brought to the size of the network, perhaps mirrored."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    mirrored: bool
+
+    def places(self, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+        """(x, y) of the centres of pixels of the photo, -1 and 1 at the borders of the crop."""
+        corner = torch.tensor([self.top, self.left])
+        y_x = (row_col - corner + 0.5) / torch.tensor([self.height, self.width]) * 2 - 1
+        x = -y_x[:, 1] if self.mirrored else y_x[:, 1]
+        return torch.stack([x, y_x[:, 0]], dim=1).float()
+
+    def pixels(self, n: int, random: np.random.Generator) -> Int64[Tensor, "n 2"]:
+        """(row, col) of pixels of the photo, drawn from the crop."""
+        low, high = (self.top, self.left), (self.top + self.height, self.left + self.width)
+        return torch.from_numpy(random.integers(low, high, (n, 2)))
+
+    def holds(self, row_col: Int64[Tensor, "n 2"]) -> Tensor:
+        """Which pixels of the photo lie in it, bool."""
+        corner = torch.tensor([self.top, self.left])
+        return ((row_col >= corner) & (row_col < corner + torch.tensor([self.height, self.width]))).all(dim=1)
+
+    def of(self, image: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+        """Its colours, 0..1."""
+        part = tv.crop(image.permute(2, 0, 1), self.top, self.left, self.height, self.width)
+        found = tv.resize(part, list(size), antialias=True).float() / 255
+        return found.flip(2) if self.mirrored else found
+
+
+def draw(height: int, width: int, how: ImageNet, random: np.random.Generator) -> PhotoCrop:
+    """A crop of 0.3 to 1 of a photo's area and 14:9 to 17:9 (CLIP2Scene), mirrored as the settings say."""
+    drawn = (draw_crop(height, width, random) for _ in range(TRIES))
+    top, left, rows, cols = next(filter(None, drawn), (0, 0, height, width))
+    return PhotoCrop(top, left, rows, cols, how.flip and random.random() < 0.5)
+
+
+def in_other_light(
+    image: Float[Tensor, "3 h w"], strength: float, random: np.random.Generator
+) -> Float[Tensor, "3 h w"]:
+    """Brightness, contrast and saturation, each changed by up to a share of itself."""
+    for change in (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation):
+        image = change(image, 1 + strength * random.uniform(-1, 1))
+    return image

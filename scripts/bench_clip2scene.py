@@ -1,0 +1,242 @@
+"""What networks learn without labels on worlds: CLIP by itself, distillation, CLIP2Scene and its parts; and what they
+are worth as a start for training on labels.
+
+Networks are trained on one set of worlds and measured on another, which nothing was tuned on. Each result is kept as
+a line of docs/reports/clip2scene.jsonl, so that a run which was stopped goes on, and several processes may share the
+seeds. `--report` writes docs/reports/clip2scene.json from the lines; `scripts/write_results.py` makes tables.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from ovs3d.eval.environment import environment
+from ovs3d.eval.report import Report
+from ovs3d.prompts.vocabulary import builtin_vocabulary
+from ovs3d.worlds.rooms.command import Room
+from ovs3d.worlds.streets.command import Street
+from pointcloud.cli import Evaluate, Finetune
+from pointcloud.config import Augment, Fit, Net
+from pointcloud.evaluate import PROTOCOL
+from pointcloud.index_command import Index
+from pointcloud.pretrain_command import Clip2Scene, Distill, Ppkt, Slidr
+
+KindName = Literal["street", "room"]
+LABELLED = 1.0, 100.0
+"""Shares of the labels in percent."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Worlds, and how networks are trained on them."""
+
+    world: Street | Room
+    dataset: Literal["nuscenes", "scannet"]
+    version: str
+    net: Net
+    fit: Fit
+    supervised: Fit
+    augment: Augment
+    clip2scene: dict[str, Any]
+    """What is not CLIP2Scene's default."""
+    other_prompts: tuple[str, ...]
+    """Vocabularies of other data sets."""
+
+
+STREET = Kind(
+    Street(Path(), version="v1.0-trainval", scenes=75, frames=1, sweeps=9),
+    "nuscenes",
+    "v1.0-trainval",
+    Net(voxel_size_m=0.15, bn_momentum=0.03),
+    Fit(epochs=10, batch_size=1),
+    Fit(epochs=10, batch_size=1),
+    Augment(rotate=False),
+    {"self_training_from": 5},
+    ("semantickitti19", "scannet20"),
+)
+ROOM = Kind(
+    Room(Path(), scenes=75, views=10),
+    "scannet",
+    "",
+    Net(inputs=("one", "rgb", "height"), voxel_size_m=0.05, bn_momentum=0.03),
+    Fit(epochs=10, batch_size=1),
+    Fit(epochs=10, batch_size=1),
+    Augment(),
+    {"self_training_from": 5, "sweeps": 1, "spatial_temporal": "cosine"},
+    ("nuscenes16",),
+)
+KINDS = {"street": STREET, "room": ROOM}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "CLIP2Scene": {},
+    "without semantic consistency": {"semantic": "none"},
+    "without spatial-temporal consistency": {"spatial_temporal": "none"},
+    "without self-training": {"self_training_probability": 0.0},
+    "self-training alone, no switching": {"self_training_probability": 1.0},
+    "released losses": {"semantic": "released", "spatial_temporal": "released"},
+}
+SWEEPS = 1, 5
+SEEDS = {"train": 50, "test": 60}
+"""Of the worlds. Settings were chosen on the validation split of those for training."""
+TESTED = 20
+"""Worlds of the second seed, all of them for testing."""
+
+
+@dataclass(frozen=True)
+class BenchClip2Scene:
+    """Train and measure what has no line yet."""
+
+    work: Path = Path("outputs/clip2scene")
+    """Folder of worlds and runs."""
+    rows: Path = Path("docs/reports/clip2scene.jsonl")
+    """A line for each result."""
+    kinds: tuple[KindName, ...] = ("street", "room")
+    """Worlds."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the training."""
+    only: tuple[str, ...] = ()
+    """Variants; default: all."""
+    report: bool = False
+    """Do not measure: write the report from the lines there are."""
+
+    def run(self) -> None:
+        if self.report:
+            self._report(Path("docs/reports/clip2scene.json"))
+            return
+        for seed in self.seeds:
+            for name in self.kinds:
+                for variant in self._variants(name):
+                    done = any(
+                        (row["kind"], row["variant"], row["seed"]) == (name, variant, seed)
+                        for row in self._rows()
+                    )
+                    if not done and (not self.only or variant in self.only):
+                        self._measure(name, variant, seed)
+
+    def _variants(self, name: KindName) -> list[str]:
+        kind = KINDS[name]
+        found = ["CLIP alone", "distillation", *ABLATIONS]
+        if name == "street":
+            found += [f"sweeps: {n}" for n in SWEEPS]
+        found += [f"prompts of {other}" for other in kind.other_prompts]
+        starts = ("nothing", "CLIP2Scene", "PPKT", "SLidR") if name == "street" else ()
+        return found + [
+            f"{percent:g} % of the labels, from {each}" for percent in LABELLED for each in starts
+        ]
+
+    def _rows(self) -> list[dict]:
+        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
+
+    def _measure(self, name: KindName, variant: str, seed: int) -> None:
+        out = self.work / name / f"seed-{seed}" / variant
+        if variant == "CLIP alone":
+            found = self._evaluated(name, None, out)
+        elif " of the labels, from " in variant:
+            percent, start = variant.split(" % of the labels, from ")
+            found = self._finetuned(name, float(percent), start, seed, out)
+        else:
+            self._pretrained(name, variant, seed)
+            found = self._evaluated(name, out, out)
+        metrics = found["metrics"]
+        row = {"kind": name, "variant": variant, "seed": seed, "seconds": found["seconds"]}
+        row |= {key: value for key, value in metrics.items() if not isinstance(value, dict)}
+        with self.rows.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _pretrained(self, name: KindName, variant: str, seed: int) -> Path:
+        """The folder of a run, which is trained if it is not there."""
+        kind, out = KINDS[name], self.work / name / f"seed-{seed}" / variant
+        if not (out / "run.json").exists():
+            method, flags = _method(kind, variant)
+            index, fit = index_of(self.work, name, "train"), replace(kind.fit, seed=seed)
+            method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()
+        return out
+
+    def _finetuned(self, name: KindName, percent: float, start: str, seed: int, out: Path) -> dict:
+        kind = KINDS[name]
+        Finetune(
+            index=index_of(self.work, name, "train"),
+            out=out,
+            init=None if start == "nothing" else self._pretrained(name, start, seed),
+            percent=percent,
+            net=kind.net,
+            fit=replace(kind.supervised, seed=seed),
+            augment=kind.augment,
+        ).run()
+        return self._evaluated(name, out, out)
+
+    def _evaluated(self, name: KindName, run: Path | None, out: Path) -> dict:
+        """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
+        Evaluate(
+            run_folder=run, index=index_of(self.work, name, "test"), out=out / "test", split="test"
+        ).run()
+        return json.loads((out / "test" / "report.json").read_text())
+
+    def _report(self, path: Path) -> None:
+        rows = self._rows()
+        metrics: dict[str, dict[str, float]] = {}
+        for name in self.kinds:
+            for variant in self._variants(name):
+                mine = [row for row in rows if (row["kind"], row["variant"]) == (name, variant)]
+                if mine:
+                    found = np.array([row["miou"] for row in mine])
+                    accuracy = float(np.mean([row["accuracy"] for row in mine]))
+                    metrics[f"{name}: {variant}"] = {
+                        "miou": float(found.mean()),
+                        "least": float(found.min()),
+                        "most": float(found.max()),
+                        "accuracy": accuracy,
+                        "runs": len(mine),
+                    }
+        report = Report(
+            task="CLIP2Scene on procedural worlds with the mini CLIP",
+            protocol=PROTOCOL,
+            classes=(),
+            metrics=metrics,
+            split="worlds of a seed of their own; means over the seeds of training",
+            weights={"clip": "mini", "dino": "mini"},
+            config={name: asdict(kind) for name, kind in KINDS.items()},
+            seed=0,
+            seconds=sum(row["seconds"] for row in rows),
+            **environment(),
+        )
+        path.write_text(report.to_json())
+        print(report.to_markdown())
+
+
+def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path:
+    """Of the worlds of a part, which are made if they are not there."""
+    kind, folder = KINDS[name], work / name / part
+    index = folder / ".ovs3d" / "index.jsonl"
+    if not index.exists():
+        worlds = kind.world if part == "train" else replace(kind.world, scenes=TESTED)
+        replace(worlds, out=folder, seed=SEEDS[part], overwrite=True).run()
+        Index(kind.dataset, folder, kind.version, split="test" if part == "test" else None).run()
+    return index
+
+
+def _method(
+    kind: Kind, variant: str
+) -> tuple[Callable[..., Distill | Clip2Scene | Ppkt | Slidr], dict[str, Any]]:
+    """The command that trains a variant, and its flags."""
+    contrast = {"PPKT": Ppkt, "SLidR": Slidr}
+    if variant in contrast:
+        return contrast[variant], {}
+    if variant == "distillation":
+        return Distill, {}
+    flags = dict(kind.clip2scene)
+    if variant in ABLATIONS:
+        flags |= ABLATIONS[variant]
+    elif variant.startswith("sweeps: "):
+        flags["sweeps"] = int(variant.removeprefix("sweeps: "))
+    else:
+        flags["prompt"] = "; ".join(builtin_vocabulary(variant.removeprefix("prompts of ")).names)
+    return Clip2Scene, flags
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchClip2Scene).run()

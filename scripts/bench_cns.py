@@ -1,0 +1,159 @@
+"""CNS step by step on worlds: what CLIP calls pixels and points, what masks make of it, what networks learn from it.
+
+The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare.
+Photos of streets are measured by nuImages' eleven classes, which have masks. Each result is kept as a line of
+docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from bench_clip2scene import KINDS, SEEDS, TESTED, KindName, index_of
+
+from ovs3d.eval.environment import environment
+from ovs3d.eval.report import Report
+from ovs3d.worlds.streets.command import Street
+from pointcloud.cli import Evaluate
+from pointcloud.config import ImageNet, Latent, Teacher
+from pointcloud.evaluate import PROTOCOL
+from pointcloud.index_command import Index
+from pointcloud.pretrain_command import Cns
+
+Of = Literal["points", "photos", "both"]
+ALONE: dict[str, dict[str, Any]] = {
+    "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
+    "CLIP alone": {},
+    "CLIP, votes of masks, hard": {"refine": "hard"},
+    "CLIP, votes of masks, soft": {"refine": "soft"},
+}
+NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
+TRAINED: dict[str, dict[str, Any]] = {
+    "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ switching": {"latent": NO_LATENT},
+    "+ latent consistency: CNS": {},
+    "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
+    "CNS, self-training alone": {"switch_probs": (0.0, 0.5, 0.5)},
+    "CNS, soft votes of all photos": {"refine": "soft", "multi_view": True},
+    "CNS, soft, slow copies, a source for each mask": {
+        "refine": "soft",
+        "multi_view": True,
+        "ema": 0.99,
+        "switch_unit": "mask",
+    },
+}
+SMALL = ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024)
+"""For two cores."""
+
+
+@dataclass(frozen=True)
+class BenchCns:
+    """Train and measure what has no line yet."""
+
+    work: Path = Path("outputs/clip2scene")
+    """Folder of worlds and runs."""
+    rows: Path = Path("docs/reports/cns.jsonl")
+    """A line for each result."""
+    kinds: tuple[KindName, ...] = ("street", "room")
+    """Worlds."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the training."""
+    only: tuple[str, ...] = ()
+    """Variants; default: all."""
+    report: bool = False
+    """Do not measure: write the report from the lines there are."""
+
+    def run(self) -> None:
+        if self.report:
+            self._report(Path("docs/reports/cns.json"))
+            return
+        for seed in self.seeds:
+            for kind in self.kinds:
+                for variant in (*ALONE, *TRAINED):
+                    asked = (kind, variant, seed)
+                    done = any((row["kind"], row["variant"], row["seed"]) == asked for row in self._rows())
+                    drawn = variant in TRAINED or not any(
+                        (row["kind"], row["variant"]) == (kind, variant) for row in self._rows()
+                    )
+                    if drawn and not done and (not self.only or variant in self.only):
+                        self._measure(*asked)
+
+    def _rows(self) -> list[dict]:
+        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
+
+    def _measure(self, kind: KindName, variant: str, seed: int) -> None:
+        out = self.work / kind / f"seed-{seed}" / variant
+        row: dict[str, object] = {"kind": kind, "variant": variant, "seed": seed}
+        if variant in ALONE:
+            found = {of: self._asked(kind, of, out, None, ALONE[variant]) for of in ("points", "photos")}
+        else:
+            if not (out / "image.json").exists():
+                self._train(kind, variant, seed, out)
+            found = {of: self._asked(kind, of, out, out, {}) for of in ("points", "photos", "both")}
+        for of, report in found.items():
+            row |= {f"{of}_{name}": report["metrics"][name] for name in ("miou", "accuracy")}
+        with self.rows.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
+        kind = KINDS[name]
+        Cns(
+            index=index_of(self.work, name, "train"),
+            out=out,
+            net=kind.net,
+            fit=replace(kind.fit, seed=seed),
+            augment=kind.augment,
+            image=SMALL,
+            switch_from=kind.fit.epochs // 2,
+            **TRAINED[variant],
+        ).run()
+
+    def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
+        """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
+        index = index_of(self.work, kind, "test")
+        if of == "photos" and kind == "street":
+            index = self._photos_of_streets()
+        Evaluate(run_folder=run, index=index, out=out / of, split="test", of=of, **flags).run()
+        return json.loads((out / of / "report.json").read_text())
+
+    def _photos_of_streets(self) -> Path:
+        """The index of the photos of the same streets with masks."""
+        folder = self.work / "street" / "photos"
+        index = folder / ".ovs3d" / "index.jsonl"
+        if not index.exists():
+            Street(folder, SEEDS["test"], "nuimages", scenes=TESTED * 5 // 4, frames=1, overwrite=True).run()
+            Index("nuimages", folder, "v1.0-train", split="test").run()
+        return index
+
+    def _report(self, path: Path) -> None:
+        rows = self._rows()
+        metrics: dict[str, dict[str, float]] = {}
+        for kind in self.kinds:
+            for variant in (*ALONE, *TRAINED):
+                mine = [row for row in rows if (row["kind"], row["variant"]) == (kind, variant)]
+                if mine:
+                    names = [name for name in mine[0] if name.endswith(("_miou", "_accuracy"))]
+                    means = {name: float(np.mean([row[name] for row in mine])) for name in names}
+                    metrics[f"{kind}: {variant}"] = means | {"runs": len(mine)}
+        report = Report(
+            task="CNS on procedural worlds with the mini CLIP and SAM",
+            protocol=f"{PROTOCOL}; of photos: labels of all pixels",
+            classes=(),
+            metrics=metrics,
+            split="worlds of a seed of their own; means over the seeds of training",
+            weights={"clip": "mini", "sam": "mini"},
+            config={"image": asdict(SMALL)},
+            seed=0,
+            seconds=0.0,
+            **environment(),
+        )
+        path.write_text(report.to_json())
+        print(report.to_markdown())
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchCns).run()

@@ -1,0 +1,216 @@
+"""Real LiDAR and photos: what CLIP2Scene makes of a teacher that is often wrong, and what a start on worlds is worth.
+
+The teacher: photos are cut into superpixels, each is called what most of its points truly are, and a share of them is
+given another class at random. A network learns from those of the training frames; on held-out frames its answers are
+compared with those of superpixels that were made in the same way. The start: a network that learnt from worlds is
+fine-tuned on the labels of one frame, beside one that starts from nothing.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.environment import environment
+from ovs3d.eval.miou import miou, pixel_accuracy
+from ovs3d.eval.report import Report
+from ovs3d.images import read_image
+from ovs3d.prompts.vocabulary import Vocabulary
+from pointcloud import config
+from pointcloud.cli import Finetune
+from pointcloud.config import Fit, Net
+from pointcloud.evaluate import PROTOCOL, answers, confusion_of
+from pointcloud.frame import Photo
+from pointcloud.index import IGNORE, Index, read_index
+from pointcloud.lightning_module import new_model
+from pointcloud.paired import PairedSamples
+from pointcloud.pairing import pair
+from pointcloud.pretrain import LOCAL, Consistency, photographed, train
+from pointcloud.pretrain_command import Clip2Scene
+from pointcloud.runs import TEXT, About, load_run, text_embeddings
+from pointcloud.samples import Samples, scan_file
+from pointcloud.scans import read_scan
+from pointcloud.superpixels import superpixels
+from pointcloud.teacher import PhotoFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyTruth(PhotoFeatures):
+    """A teacher that sees the text of one class in each superpixel."""
+
+    text: Float[Tensor, "k d"]
+    classes: Mapping[Path, Int64[Tensor, "h w"]]
+    """What the pixels of each photo are called."""
+    name = "noisy truth"
+
+    @property
+    def d(self) -> int:
+        return self.text.shape[1]
+
+    def map(self, photo: Path) -> Float[Tensor, "h w d"]:
+        return self.text[self.classes[photo]]
+
+    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
+        return self.text[self.classes[photo.path][row_col[:, 0], row_col[:, 1]]]
+
+    def fill(self, photos: Iterable[Path]) -> int:
+        """Nothing is missing."""
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchPandaset:
+    """Measure mIoU on the held-out frames of a folder with photos and labels."""
+
+    index: Path
+    """Of the folder, for instance from scripts/pandaset_folder.py; frames of the splits train and val."""
+    starts: tuple[Path, ...] = ()
+    """Runs on street worlds, one for each seed, to fine-tune from."""
+    stand_ins: tuple[str, ...] = (
+        "car",
+        "truck",
+        "pedestrian",
+        "bicycle",
+        "drivable surface",
+        "sidewalk",
+        "terrain",
+        "vegetation",
+        "manmade",
+        "barrier",
+    )
+    """Words that the mini CLIP tells apart, one for each class; nothing else about them matters."""
+    wrong: float = 0.4
+    """Share of the superpixels that are given another class."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the noise and of the training."""
+    epochs: int = 100
+    """How often the training frames are seen."""
+    work: Path = Path("outputs/pandaset")
+    """Folder of runs."""
+    report: Path = Path("docs/reports/pandaset.json")
+    """Where the figures go."""
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        index = read_index(self.index)
+        rows = {f"seed {seed}": self._noisy(index, seed) | self._start(seed) for seed in self.seeds}
+        names = next(iter(rows.values()))
+        means = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
+        held_out, taught = len(index.select("val")), len(index.select("train"))
+        report = Report(
+            task=f"CLIP2Scene on PandaSet, {self.wrong:.0%} of the teacher's superpixels wrong; a start on worlds",
+            protocol=f"{PROTOCOL}; means over seeds",
+            classes=index.dataset.classes,
+            metrics={**means, "gain": means["miou"] - means["teacher_miou"], **rows},
+            split=f"{held_out} held-out frames; {taught} frames for training, 1 of them with labels to fine-tune",
+            weights={"clip": "true labels of points, texts of mini"},
+            config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(NET)},
+            seed=0,
+            seconds=time.perf_counter() - start,
+            **environment(),
+        )
+        self.report.write_text(report.to_json())
+        print(report.to_markdown())
+
+    def _noisy(self, index: Index, seed: int) -> dict[str, float]:
+        """The teacher and its pupil on the held-out frames."""
+        out, k = self.work / f"noisy-{seed}", len(index.dataset.classes)
+        vocabulary = Vocabulary(self.stand_ins)
+        text = text_embeddings(vocabulary, "mini", torch.device("cpu"))
+        command = Clip2Scene(index=self.index, out=out, net=NET, fit=Fit(self.epochs, 1, seed=seed), sweeps=1)
+        if not (out / "run.json").exists():
+            scans = photographed(command)
+            teacher = NoisyTruth(text, self._classes(scans, k, seed))
+            heads = {TEXT: teacher.d, LOCAL: teacher.d}
+            model = new_model(command, heads)
+            samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
+            training = Consistency(model, command.fit, samples, text, k, command)
+            train(training, model, About(NET, heads, self.stand_ins, "mini", asdict(command)), out)
+        held_out = Samples(index, index.select("val"), NET)
+        run = load_run(out)
+        learnt = confusion_of(answers(run, held_out, vocabulary), k)
+        taught = self._teacher(held_out, k, seed)
+        return {
+            "miou": miou(learnt),
+            "accuracy": pixel_accuracy(learnt),
+            "teacher_miou": miou(taught),
+            "teacher_accuracy": pixel_accuracy(taught),
+        }
+
+    def _classes(self, samples: Samples, k: int, seed: int) -> dict[Path, Int64[Tensor, "h w"]]:
+        """What the superpixels of all photos are called."""
+        random = np.random.default_rng((seed, 4))
+        found = {}
+        for item in range(len(samples)):
+            frame = samples.frame(item)
+            scan = read_scan(scan_file(frame), samples.index.dataset)
+            pairs = pair(scan, frame.photos, config.Pairing())
+            assert scan.labels is not None, "frames without labels"
+            labels = scan.labels[pairs.point]
+            for number, photo in enumerate(frame.photos):
+                cut = superpixels(read_image(photo.path), config.Superpixels()).numpy()
+                mine = (pairs.photo == number) & (labels != IGNORE)
+                row, col = pairs.row_col[mine].T
+                votes = np.zeros((cut.max() + 1, k))
+                np.add.at(votes, (cut[row, col], labels[mine]), 1)
+                names = votes.argmax(axis=1)
+                wrong = random.random(len(names)) < self.wrong
+                others = (names + random.integers(1, k, len(names))) % k
+                found[photo.path] = torch.from_numpy(np.where(wrong, others, names)[cut])
+        return found
+
+    def _teacher(self, samples: Samples, k: int, seed: int) -> Confusion:
+        """The teacher's own answers for points: those of a point in two photos are drawn from one of them."""
+        classes = self._classes(samples, k, seed + 1000)
+        confusion = Confusion.empty(k)
+        for item in range(len(samples)):
+            frame = samples.frame(item)
+            scan = read_scan(scan_file(frame), samples.index.dataset)
+            pairs = pair(scan, frame.photos, config.Pairing())
+            answer = torch.full((len(scan.xyz),), -1)
+            for number, photo in enumerate(frame.photos):
+                mine = pairs.photo == number
+                row, col = torch.from_numpy(pairs.row_col[mine]).T
+                answer[torch.from_numpy(pairs.point[mine])] = classes[photo.path][row, col]
+            assert scan.labels is not None, "frames without labels"
+            confusion = confusion.update(torch.from_numpy(scan.labels.astype(np.int64)), answer)
+        return confusion
+
+    def _start(self, seed: int) -> dict[str, float]:
+        """Fine-tuned on the labels of one frame, from nothing and from a run on worlds."""
+        if len(self.starts) != len(self.seeds):
+            return {}
+        found = {}
+        for name, init in ("from_nothing", None), ("from_worlds", self.starts[self.seeds.index(seed)]):
+            command = Finetune(
+                index=self.index,
+                out=self.work / f"{name}-{seed}",
+                init=init,
+                percent=25,
+                share="frame",
+                net=NET,
+                fit=Fit(self.epochs * 2, 1, seed=seed),
+            )
+            command.run()
+            index = read_index(self.index)
+            held_out = Samples(index, index.select("val"), NET)
+            names = Vocabulary(index.dataset.classes)
+            found[f"{name}_miou"] = miou(
+                confusion_of(answers(load_run(command.out), held_out, names), len(names.names))
+            )
+        return found
+
+
+NET = Net(voxel_size_m=0.15, bn_momentum=0.03)
+"""As on street worlds."""
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchPandaset).run()

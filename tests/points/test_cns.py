@@ -1,0 +1,401 @@
+"""CNS: labels that switch between their sources, a latent space that is fixed, crops of photos, members of masks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_scans import pixels_of
+from torch import nn
+from torch.nn import functional as F
+
+from ovs3d.geometry import Camera
+from ovs3d.images import read_image, write_png
+from ovs3d.prompts.vocabulary import Vocabulary
+from pointcloud.clip_labels import FOREIGN, ClipLabels
+from pointcloud.cns import LATENT, BothNetworks, CrossModal, at_members
+from pointcloud.cns_samples import CnsSamples, MemberBatch
+from pointcloud.config import Augment, Felzenszwalb, ImageNet, Latent, Masks, Net, Pairing, Teacher
+from pointcloud.frame import Frame, Photo
+from pointcloud.index import read_index
+from pointcloud.masks import load_masks
+from pointcloud.model import PointModel
+from pointcloud.nets.deeplab import DeepLab
+from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
+from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
+from pointcloud.pretrain_command import Cns
+from pointcloud.refine import majority
+from pointcloud.runs import TEXT, text_embeddings
+from pointcloud.sam_features import load_sam_features, principal_axes
+from pointcloud.samples import Samples
+from pointcloud.teacher import load_teacher
+
+# losses
+
+
+def test_members_without_a_label_do_not_count():
+    logits = torch.randn(5, 3, requires_grad=True)
+    labels = torch.tensor([0, -1, 2, -1, 1])
+    loss = label_cross_entropy(logits, labels)
+    kept = labels >= 0
+    torch.testing.assert_close(loss, F.cross_entropy(logits[kept], labels[kept]))
+    assert label_cross_entropy(logits, torch.full((5,), -1)).item() == 0
+
+
+def test_each_member_has_the_label_of_its_source():
+    sources = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+    assert switched(sources, torch.tensor([2, 0, 1, 1])).tolist() == [8, 1, 6, 7]
+
+
+def test_features_that_agree_with_the_frozen_ones_have_no_loss():
+    frozen = torch.randn(6, 4)
+    assert latent_consistency(3 * frozen, 0.1 * frozen, frozen).item() == pytest.approx(0, abs=1e-6)
+    assert latent_consistency(-frozen, -frozen, frozen).item() == pytest.approx(4)
+    assert latent_consistency(frozen, -frozen, frozen).item() == pytest.approx(2)
+
+
+def test_nothing_flows_into_the_frozen_features():
+    pixels, points, frozen = torch.randn(3, 6, 4).unbind()
+    leaves = [each.requires_grad_() for each in (pixels, points, frozen)]
+    latent_consistency(*leaves).backward()
+    assert frozen.grad is None
+    assert all(each.grad.abs().sum() > 0 for each in leaves[:2])
+
+
+def test_a_mapping_that_could_be_trained_would_collapse():
+    """Eq. 7 with a trainable linear map on SAM's side: the loss falls to nothing, and all features look alike."""
+    generator = torch.Generator().manual_seed(0)
+    frozen = torch.randn(64, 16, generator=generator)
+    pixels, points = (
+        torch.randn(64, 16, generator=generator) for _ in range(2)
+    )  # networks that know nothing of it
+
+    def spread(loss_of) -> tuple[float, float]:
+        torch.manual_seed(0)
+        maps = nn.ModuleList([nn.Linear(16, 8) for _ in range(3)])
+        optimizer = torch.optim.Adam(maps.parameters(), 0.05)
+        for _ in range(300):
+            loss = loss_of(maps[0](pixels), maps[1](points), maps[2](frozen))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        unit = F.normalize(maps[2](frozen).detach(), dim=1)
+        return loss.item(), unit.var(dim=0).sum().item()
+
+    def trainable(x, p, s):
+        return sum((1 - F.cosine_similarity(each, s)).mean() for each in (x, p))
+
+    (loss, alike), (kept_loss, kept) = spread(trainable), spread(latent_consistency)
+    assert loss < 0.05
+    assert alike < 0.05
+    assert kept_loss > 10 * loss
+    assert kept > 0.3
+
+
+def test_principal_axes_keep_what_tells_features_apart():
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(10, 3, generator=generator)).Q
+    features = torch.randn(50, 3, generator=generator) @ basis.T
+    axes = principal_axes(features, 3)
+    torch.testing.assert_close(axes.T @ axes, torch.eye(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features @ axes @ axes.T, features, atol=1e-5, rtol=0)
+
+
+# crops of photos
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_places_are_where_the_crop_shows_the_pixels(mirrored):
+    photo = torch.zeros(40, 60, 3, dtype=torch.uint8)
+    photo[18:22, 33:37] = 255
+    crop = PhotoCrop(10, 20, 20, 30, mirrored)
+    image = crop.of(photo, (40, 60))
+    assert image.shape == (3, 40, 60)
+    pixels = torch.tensor([[20, 35], [12, 22]])
+    assert crop.holds(pixels).all()
+    assert crop.holds(torch.tensor([[9, 25], [10, 20], [29, 49], [30, 30]])).tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    values = at_members(image[None], torch.zeros(2, dtype=torch.int64), crop.places(pixels))
+    assert values[:, 0].tolist() == pytest.approx([1, 0], abs=0.01)
+
+
+def test_crops_lie_within_the_photo_and_differ():
+    random = np.random.default_rng(0)
+    crops = [draw(90, 160, ImageNet(), random) for _ in range(50)]
+    for crop in crops:
+        assert 0 <= crop.top <= 90 - crop.height
+        assert 0 <= crop.left <= 160 - crop.width
+        assert crop.holds(crop.pixels(100, random)).all()
+    assert len(set(crops)) > 30
+    assert {crop.mirrored for crop in crops} == {True, False}
+    assert not any(draw(90, 160, ImageNet(flip=False), random).mirrored for _ in range(20))
+
+
+def test_light_changes_colours_within_their_range():
+    image = torch.rand(3, 8, 8)
+    changed = in_other_light(image, 0.5, np.random.default_rng(0))
+    assert not torch.allclose(changed, image)
+    assert 0 <= changed.min() <= changed.max() <= 1
+    torch.testing.assert_close(in_other_light(image, 0.0, np.random.default_rng(0)), image)
+
+
+# members of masks
+
+
+def cns_samples(index, **changes) -> CnsSamples:
+    scans = Samples(read_index(index), range(4), Net(voxel_size_m=0.3), Augment())
+    root = scans.index.dataset.root
+    teacher = load_teacher(Teacher(), root)
+    text = text_embeddings(Vocabulary(("green floor", "red box")), "mini", torch.device("cpu"))
+    masks = load_masks(Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=50.0)), root)
+    fields = {
+        "clip": ClipLabels(teacher, text, 2, masks),
+        "image": ImageNet("deeplabv3-mobilenet", height=48, width=64, pixels=100),
+        "sam": None,
+        "photos_each": 0,
+        "multi_view": False,
+    }
+    return CnsSamples(scans, teacher, Pairing(), **fields | changes)
+
+
+def test_members_are_drawn_pixels_and_those_that_show_points(index):
+    samples = cns_samples(index)
+    batch = samples[3, 1]
+    shown = batch.point >= 0
+    assert (~shown).sum() == 100
+    assert batch.images.shape == (1, 3, 48, 64)
+    assert 100 < shown.sum() <= 700
+    assert (batch.label < 2).all()
+    frame = samples.samples.frame(1)
+    points = np.fromfile(frame.scan.path, "<f4").reshape(-1, 4)
+    row, col = (np.floor(each).astype(int) for each in pixels_of(points[batch.point[shown].numpy()]))
+    photo = read_image(frame.photos[0].path).float()[row, col] / 255
+    seen = at_members(batch.images, batch.photo[shown], batch.place[shown])
+    brightness = np.corrcoef(photo.mean(1), seen.mean(1))[0, 1]
+    assert brightness > 0.7  # the image is coarser, and in other light
+    assert torch.equal(samples[3, 1].place, batch.place)
+    assert not torch.equal(samples[4, 1].images, batch.images)
+
+
+def test_members_of_a_mask_have_one_label(index):
+    batch = cns_samples(index)[0, 0]
+    for mask in batch.mask.unique().tolist():
+        assert mask >= 0
+        assert len(batch.label[batch.mask == mask].unique()) == 1
+    alone = cns_samples(index)
+    alone = replace(alone, clip=ClipLabels(alone.teacher, alone.clip.text, 2, None, "none"))[0, 0]
+    assert (alone.mask == -1).all()
+
+
+def test_distractors_and_unsure_masks_teach_nothing(index):
+    whole = cns_samples(index)
+    clip = whole.clip
+    distracted = ClipLabels(clip.teacher, clip.text, 1, clip.masks)
+    unsure = ClipLabels(clip.teacher, clip.text, 2, clip.masks, "soft", 0.9999)
+    sure, one, none = (cns_samples(index, clip=each)[0, 0].label for each in (clip, distracted, unsure))
+    assert set(sure.tolist()) == {0, 1}
+    assert one.tolist() == torch.where(sure == 1, FOREIGN, sure).tolist()
+    assert (none == -1).all()
+
+
+def test_distractors_teach_nothing_when_labels_switch_either(index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    batch = replace(batch, label=torch.where(batch.label == 1, FOREIGN, batch.label))
+    for switch_from in (0, 9):
+        model = training(samples, switch_from=switch_from, switch_probs=(0.0, 1.0, 0.0))
+        pixels, points = both_logits(model, batch)
+        labels = model._labels(batch, pixels.detach(), points.detach())
+        assert (labels[batch.label == FOREIGN] == -1).all()
+        assert (labels[batch.label == 0] >= 0).all()
+
+
+def test_batches_keep_photos_points_and_masks_apart(index):
+    samples = cns_samples(index)
+    first, second = samples[0, 0], samples[0, 1]
+    batch = samples.collate([first, second])
+    n = len(first.photo)
+    assert batch.photo.tolist() == [0] * n + [1] * len(second.photo)
+    assert torch.equal(batch.place, torch.cat([first.place, second.place]))
+    assert torch.equal(batch.label, torch.cat([first.label, second.label]))
+    moved = torch.where(second.point < 0, -1, second.point + len(first.scans.labels))
+    assert torch.equal(batch.point, torch.cat([first.point, moved]))
+    assert torch.equal(batch.mask[:n], first.mask)
+    assert torch.equal(batch.mask[n:] - batch.mask[n:].min(), second.mask - second.mask.min())
+    assert not set(batch.mask[:n].tolist()) & set(batch.mask[n:].tolist())
+
+
+class ThreePhotos(Samples):
+    """The photo of a frame, and twice one in other colours."""
+
+    def frame(self, item: int) -> Frame:
+        frame = super().frame(item)
+        (photo,) = frame.photos
+        other = photo.path.with_name(f"{photo.path.stem}_other.png")
+        if not other.exists():
+            write_png(other, np.ascontiguousarray(255 - read_image(photo.path).numpy()))
+        return replace(frame, photos=(photo, replace(photo, path=other), replace(photo, path=other)))
+
+
+def test_points_are_called_what_all_photos_together_call_them(index):
+    samples = cns_samples(index, multi_view=True)
+    scans = ThreePhotos(samples.samples.index, range(4), samples.samples.net, Augment())
+    alone, together = replace(samples, samples=scans, multi_view=False), replace(samples, samples=scans)
+    by_itself, batch = alone[0, 0], together[0, 0]
+    assert torch.equal(by_itself.point, batch.point)
+    said = {photo: {} for photo in range(3)}
+    shown = batch.point >= 0
+    for photo, point, label in zip(
+        batch.photo[shown], batch.point[shown], by_itself.label[shown], strict=True
+    ):
+        said[int(photo)][int(point)] = int(label)
+    assert said[1] != said[0]
+    both = said[1].keys() & said[2].keys()
+    labels = dict(zip(batch.point[shown].tolist(), batch.label[shown].tolist(), strict=True))
+    assert len(both) > 50
+    assert all(labels[point] == said[1][point] for point in both)  # two votes of three
+
+
+def test_some_of_the_photos_are_drawn_for_a_step(index):
+    samples = cns_samples(index, photos_each=2)
+    samples = replace(
+        samples, samples=ThreePhotos(samples.samples.index, range(4), samples.samples.net, Augment())
+    )
+    drawn = [samples[epoch, 0] for epoch in range(6)]
+    assert all(len(each.images) == 2 and set(each.photo.tolist()) == {0, 1} for each in drawn)
+    assert len({int((each.point >= 0).sum()) for each in drawn}) > 1
+
+
+# training
+
+
+def training(samples: CnsSamples, **flags) -> CrossModal:
+    torch.manual_seed(0)
+    command = Cns(index=Path(), out=Path(), **flags)
+    heads = {TEXT: samples.teacher.d, LATENT: samples.teacher.d}
+    points = PointModel(Net(voxel_size_m=0.3), heads)
+    model = BothNetworks(points, DeepLab("deeplabv3-mobilenet", heads))
+    return CrossModal(model.eval(), samples, samples.clip.text, torch.zeros(0, 0), command)
+
+
+def both_logits(model: CrossModal, batch: MemberBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.einsum("pdhw,kd->pkhw", model.model.image(batch.images)[TEXT], model.text)
+    points = model.model(batch.scans.points)[TEXT][batch.point[batch.point >= 0]] @ model.text.T
+    return at_members(pixels, batch.photo, batch.place), points
+
+
+def test_at_first_labels_are_those_of_clip(index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    model = training(samples, switch_from=1, switch_probs=(0.0, 0.5, 0.5))
+    pixels, points = both_logits(model, batch)
+    parts = model.losses(batch)
+    assert set(parts) == {"pixels", "points"}
+    torch.testing.assert_close(parts["pixels"], label_cross_entropy(pixels, batch.label))
+    torch.testing.assert_close(parts["points"], label_cross_entropy(points, batch.label[batch.point >= 0]))
+
+
+@pytest.mark.parametrize("source", ["photos", "points"])
+def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    batch.mask[:10] = batch.mask.max() + 1  # a mask without a point
+    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
+    model = training(samples, switch_from=0, switch_probs=probabilities)
+    with torch.no_grad():
+        pixels, points = both_logits(model, batch)
+    own = torch.full_like(batch.point, -1)
+    own[batch.point >= 0] = points.argmax(1)
+    own = pixels.argmax(1) if source == "photos" else own
+    labels = majority(own, batch.mask, 2)
+    assert not torch.equal(labels, batch.label)
+    if source == "points":
+        assert labels[:10].tolist() == [-1] * 10
+    parts = model.losses(batch)
+    torch.testing.assert_close(parts["pixels"].detach(), label_cross_entropy(pixels, labels))
+    torch.testing.assert_close(
+        parts["points"].detach(), label_cross_entropy(points, labels[batch.point >= 0])
+    )
+
+
+@pytest.mark.parametrize("unit", ["step", "mask"])
+def test_sources_are_drawn_with_their_shares(unit, index, monkeypatch):
+    samples = cns_samples(index)
+    model = training(samples, switch_from=0, switch_unit=unit)
+    mask = torch.cat([torch.arange(4000).repeat(2), torch.full((1000,), -1)])
+    steps = 3000 if unit == "step" else 4
+    counts, drawn = torch.zeros(3), []
+    for step in range(steps):
+        monkeypatch.setattr(CrossModal, "global_step", step)
+        choice = model._choice(mask[:: 4000 if unit == "step" else 1])
+        drawn.append(choice)
+        counts += torch.bincount(choice[:1] if unit == "step" else choice, minlength=3)
+        if unit == "step":
+            assert len(choice.unique()) == 1
+        else:
+            assert torch.equal(choice[:4000], choice[4000:8000])
+            assert len(choice[8000:].unique()) == 3
+    shares = (counts / counts.sum()).tolist()
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+    assert not all(torch.equal(drawn[0], each) for each in drawn)
+
+
+def test_slow_copies_follow_and_name_the_labels(index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    model = training(samples, switch_from=0, switch_probs=(0.0, 1.0, 0.0), ema=0.75)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    assert not any(p.requires_grad for p in model.slow.parameters())
+    with torch.no_grad():
+        pixels, _ = both_logits(model, batch)
+        for p in model.model.image.heads[TEXT].parameters():
+            p.neg_()
+        labels = majority(pixels.argmax(1), batch.mask, 2)
+        found = model.losses(batch)["pixels"]
+        torch.testing.assert_close(found, label_cross_entropy(both_logits(model, batch)[0], labels))
+    model.on_train_batch_start()
+    slow, fast = model.slow.state_dict(), model.model.state_dict()
+    for name, value in before.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(slow[name], 0.75 * value + 0.25 * fast[name])
+
+
+def test_both_networks_agree_with_sam(index):
+    samples = cns_samples(index, sam=load_sam_features(Latent(), index.parent.parent))
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    shown = batch.point >= 0
+    assert batch.latent.shape == (shown.sum(), samples.sam.d)
+    model = training(samples, latent=Latent(0.5))
+    model.axes = torch.randn(samples.sam.d, samples.teacher.d)
+    with torch.no_grad():
+        pixels = at_members(model.model.image(batch.images)[LATENT], batch.photo[shown], batch.place[shown])
+        points = model.model(batch.scans.points)[LATENT][batch.point[shown]]
+        expected = 0.5 * latent_consistency(pixels, points, batch.latent @ model.axes)
+        torch.testing.assert_close(model.losses(batch)["latent"], expected)
+
+
+def test_sam_is_asked_at_the_pixels_of_the_photo(tmp_path):
+    """Left half dark, right half bright: features differ across the border and hardly within a side."""
+    picture = np.zeros((90, 160, 3), np.uint8)
+    picture[:, 80:] = 230
+    write_png(tmp_path / "a.png", picture)
+    photo = Photo("a", tmp_path / "a.png", Camera(np.eye(3), np.eye(4), 90, 160))
+    sam = load_sam_features(Latent(weights="mini"), tmp_path)
+    cols = torch.tensor([20, 40, 60, 100, 120, 140])
+    found = sam.at(photo, torch.stack([torch.full_like(cols, 45), cols], 1))
+    alike = F.cosine_similarity(found[:, None], found[None], dim=2)
+    within = torch.cat([alike[:3, :3].flatten(), alike[3:, 3:].flatten()])
+    assert within.min() > alike[:3, 3:].max()
+    grid = sam.map(photo.path)
+    size = sam.sam.model.image_encoder.img_size
+    assert grid.shape[:2] == (-(-size * 90 // 160 // 16), size // 16)
+    assert sam.bytes_of([photo.path]) == grid.nbytes
+    assert len(list((tmp_path / ".ovs3d").iterdir())) == 1
+    fresh = load_sam_features(Latent(weights="mini", keep=False), tmp_path / "none")
+    assert torch.equal(fresh.map(photo.path), grid)
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,237 @@
+"""``pretrain cns`` from the command line: it trains, goes on after a kill, and both networks can be measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_scans import COLORS, tiny_photo, tiny_scan, write_tiny
+from torchvision.models import resnet50
+from trainings import SHORT, check_that_it_goes_on, losses, pretrained
+
+from ovs3d.errors import InputError
+from ovs3d.images import write_png
+from pointcloud.cli import main
+from pointcloud.image_runs import ImageRun, load_image_run
+from pointcloud.index_command import Index
+from pointcloud.nets.deeplab import DeepLab
+from pointcloud.runs import load_run
+
+KILLED_AT = 7
+IMAGE = [
+    "--image.name",
+    "deeplabv3-mobilenet",
+    "--image.height",
+    "48",
+    "--image.width",
+    "64",
+    "--image.pixels",
+    "200",
+]
+MASKS = ["--masks.source", "felzenszwalb"]
+SWITCH = ["--switch-from", "2", "--switch-unit", "mask", "--ema", "0.9", "--multi-view"]
+FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, "--latent.channels", "8"]
+
+
+@pytest.fixture(scope="module")
+def trained(index, tmp_path_factory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    return pretrained(FLAGS, index, tmp_path_factory.mktemp("cns"))
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    """The index of the same scans with labels of points and of pixels."""
+    root = tmp_path_factory.mktemp("labelled")
+    write_tiny(root, photos=True)
+    (root / "ovs3d.yaml").write_text("weights: mini\n")
+    content = json.loads((root / "cameras.json").read_text())
+    for i, scan in enumerate(content["scans"].values()):
+        photo = tiny_photo(*tiny_scan(i))
+        truth = np.full(photo.shape[:2], 255, np.uint8)
+        for raw, class_id in ((40, 0), (50, 1)):
+            truth[(photo == COLORS[raw]).all(axis=2)] = class_id
+        write_png(root / f"{i}_truth.png", truth)
+        scan["photos"][0]["labels"] = f"{i}_truth.png"
+    (root / "cameras.json").write_text(json.dumps(content))
+    Index("folder", root).run()
+    return root / ".ovs3d" / "index.jsonl"
+
+
+def measured(index: Path, out: Path, *flags: str) -> dict:
+    main(["evaluate", "--index", str(index), "--out", str(out), "--prompt", "green floor; red box", *flags])
+    return json.loads((out / "report.json").read_text())
+
+
+def test_both_networks_learn_and_no_label_is_read(trained):
+    for name in ("pixels", "points", "latent"):
+        found = list(losses(trained, name).values())
+        assert len(found) == 12
+        assert np.isfinite(found).all()
+    taught = list(losses(trained, "points").values())
+    assert np.mean(taught[2:4]) < np.mean(taught[:2])  # before labels switch
+    assert set(load_run(trained).about.heads) == {"final", "latent_feature"}
+    image = load_image_run(trained, torch.device("cpu"))
+    assert dict(image.about.heads) == {"final": load_run(trained).about.heads["final"], "latent_feature": 8}
+    assert not image.net.training
+
+
+def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
+    check_that_it_goes_on(KILLED_AT, ["pretrain", *FLAGS, "--index", str(index)], tmp_path / "run", trained)
+    whole, resumed = (load_file(folder / "image.safetensors") for folder in (trained, tmp_path / "run"))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-3, msg=name)
+
+
+def test_photos_and_points_are_measured(trained, labelled, tmp_path):
+    reports = {
+        of: measured(labelled, tmp_path / of, "--run", str(trained), "--of", of)
+        for of in ("points", "photos")
+    }
+    assert "points" in reports["points"]["protocol"]
+    assert "pixels" in reports["photos"]["protocol"]
+    assert all(report["metrics"]["accuracy"] > 0.5 for report in reports.values())
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_both_networks_answer_together(seen, trained, labelled, tmp_path, monkeypatch):
+    """The network of photos is sure that all is one thing, and the scan is called so wherever a photo shows it."""
+    sure = torch.full((2, 3, 4), -1.0)
+    sure[seen] = 1.0
+    monkeypatch.setattr(ImageRun, "similarities", lambda *_: sure)
+    found = measured(labelled, tmp_path, "--run", str(trained), "--of", "both", "--predictions")
+    assert "points" in found["protocol"]
+    predictions = np.concatenate([np.load(path) for path in sorted((tmp_path / "predictions").glob("*.npy"))])
+    assert (predictions == seen).mean() > 0.95
+
+
+def test_masks_make_clip_better(labelled, tmp_path):
+    of_photos, of_points = {}, {}
+    for refine in ("none", "hard", "soft"):
+        flags = [*MASKS, "--refine", refine]
+        of_photos[refine] = measured(labelled, tmp_path / f"photos {refine}", "--of", "photos", *flags)[
+            "metrics"
+        ]
+        of_points[refine] = measured(labelled, tmp_path / f"points {refine}", *flags)["metrics"]
+    for found in (of_photos, of_points):
+        assert found["hard"]["miou"] > found["none"]["miou"]
+        assert found["soft"]["miou"] > found["none"]["miou"]
+    sure = measured(
+        labelled, tmp_path / "sure", "--of", "photos", *MASKS, "--refine", "soft", "--margin", "0.6"
+    )
+    assert sure["metrics"]["answered"] < of_photos["soft"]["answered"] == 1
+
+
+MISTAKES = {
+    "shares": (["--switch-probs", "0.5", "0.5", "0.5"], "--switch-probs are three shares that sum to 1"),
+    "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
+    "slow": (["--ema", "1"], "--ema is from 0 to 0.999999, not 1.0"),
+    "pixels": (["--image.pixels", "0"], "--image.pixels is from 1"),
+    "not a share": (["--switch-probs", "nan", "0", "0"], "--switch-probs are three shares"),
+    "workers": (["--latent.no-keep", "--fit.workers", "1"], "leave --fit.workers at 0"),
+    "one photo": (["--fit.batch-size", "1"], "take a larger --fit.batch-size"),
+    "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
+    "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
+    "sam": (["--latent.weights", "vit_x/none"], "vit_x"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_mistakes_give_one_line(kind, index, tmp_path, capsys):
+    flags, expected = MISTAKES[kind]
+    line = ["pretrain", *FLAGS, *(each.format(tmp=tmp_path) for each in flags)]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([*line, "--index", str(index), "--out", str(tmp_path / "out")])
+    assert expected in capsys.readouterr().err
+
+
+QUESTIONS = {
+    "no photos network": (["--run", "{points}", "--of", "photos"], "no network of photos in"),
+    "both of clip": (["--of", "both"], "--of both needs the two networks"),
+    "device of clip": (["--device", "cpu"], "CLIP's own device is --teacher.device"),
+    "turned photos": (
+        ["--run", "{run}", "--of", "both", "--rotations", "2"],
+        "it goes with --of points alone",
+    ),
+    "refined run": (["--run", "{run}", "--refine", "hard"], "--refine is about CLIP's labels"),
+    "predictions of photos": (
+        ["--run", "{run}", "--of", "photos", "--predictions"],
+        "--predictions are labels of points",
+    ),
+    "no truth": (
+        ["--run", "{run}", "--of", "photos", "--index", "{bare}"],
+        "no photo of these frames has labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+def test_questions_that_have_no_answer_give_one_line(kind, trained, index, labelled, tmp_path, capsys):
+    flags, expected = QUESTIONS[kind]
+    points = tmp_path / "points"
+    points.mkdir()
+    for name in ("run.json", "model.safetensors"):
+        (points / name).write_bytes((trained / name).read_bytes())
+    names = {"run": trained, "points": points, "bare": index}
+    line = ["evaluate", "--index", str(labelled), "--out", str(tmp_path / "out"), "--prompt", "floor; box"]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main([*line, *(each.format(**names) for each in flags)])
+    assert expected in capsys.readouterr().err
+
+
+# the network of photos
+
+
+@pytest.mark.parametrize("form", ["moco", "dino", "plain"])
+def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
+    state = resnet50(weights=None).state_dict()
+    if form == "moco":
+        content = {"state_dict": {f"module.encoder_q.{name}": value for name, value in state.items()}}
+        content["state_dict"] |= {
+            "module.encoder_k.conv1.weight": torch.zeros(1),
+            "module.queue": torch.zeros(2),
+        }
+    elif form == "dino":
+        content = {"teacher": {f"backbone.{name}": value for name, value in state.items()}, "epoch": 3}
+    else:
+        content = state
+    torch.save(content, tmp_path / "backbone.pth")
+    net = DeepLab("deeplabv3-resnet50", {"final": 4})
+    net.load_backbone(tmp_path / "backbone.pth")
+    assert torch.equal(net.backbone["layer3"][2].conv2.weight, state["layer3.2.conv2.weight"])
+    other = DeepLab("deeplabv3-mobilenet", {"final": 4})
+    with pytest.raises(InputError, match="another architecture"):
+        other.load_backbone(tmp_path / "backbone.pth")
+
+
+def test_every_parameter_of_the_network_of_photos_learns_in_one_group():
+    net = DeepLab("deeplabv3-mobilenet", {"final": 5, "latent": 3})
+    groups = net.parameter_groups(0.1, 0.2)
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, net.parameters()))
+    matrices = next(group["params"] for group in groups if "outputs" in group)
+    assert {p.dim() for p in matrices} == {4}
+    assert not any(p.shape[1] == 1 for p in matrices)  # depthwise
+    ends = [p for group in groups if group["lr"] == 0.2 for p in group["params"]]
+    assert {id(p) for p in net.heads.parameters()} == {id(p) for p in ends}
+
+
+def test_the_network_of_photos_answers_in_all_heads():
+    net = DeepLab("deeplabv3-mobilenet", {"final": 5, "latent": 3}).eval()
+    found = net(torch.rand(2, 3, 48, 64))
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "final": (2, 5, 3, 4),
+        "latent": (2, 3, 3, 4),
+    }
+
+
+def test_a_damaged_network_of_photos_is_refused(trained, tmp_path):
+    for name in ("image.json", "image.safetensors"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    (tmp_path / "image.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"image\.safetensors"):
+        load_image_run(tmp_path, torch.device("cpu"))
+    (tmp_path / "image.json").write_text('{"kind": "other"}')
+    with pytest.raises(InputError, match=r"image\.json is not what"):
+        load_image_run(tmp_path, torch.device("cpu"))
