@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
+from measured import add_row, read_rows, rows_of
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -110,10 +111,7 @@ class BenchClip2Scene:
         for seed in self.seeds:
             for name in self.kinds:
                 for variant in self._variants(name):
-                    done = any(
-                        (row["kind"], row["variant"], row["seed"]) == (name, variant, seed)
-                        for row in self._rows()
-                    )
+                    done = rows_of(read_rows(self.rows), kind=name, variant=variant, seed=seed)
                     if not done and (not self.only or variant in self.only):
                         self._measure(name, variant, seed)
 
@@ -128,9 +126,6 @@ class BenchClip2Scene:
             f"{percent:g} % of the labels, from {each}" for percent in LABELLED for each in starts
         ]
 
-    def _rows(self) -> list[dict]:
-        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
-
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         out = self.work / name / f"seed-{seed}" / variant
         if variant == "CLIP alone":
@@ -144,8 +139,7 @@ class BenchClip2Scene:
         metrics = found["metrics"]
         row = {"kind": name, "variant": variant, "seed": seed, "seconds": found["seconds"]}
         row |= {key: value for key, value in metrics.items() if not isinstance(value, dict)}
-        with self.rows.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(self.rows, row)
 
     def _pretrained(self, name: KindName, variant: str, seed: int) -> Path:
         """The folder of a run, which is trained if it is not there."""
@@ -177,11 +171,11 @@ class BenchClip2Scene:
         return json.loads((out / "test" / "report.json").read_text())
 
     def _report(self, path: Path) -> None:
-        rows = self._rows()
+        rows = read_rows(self.rows)
         metrics: dict[str, dict[str, float]] = {}
         for name in self.kinds:
             for variant in self._variants(name):
-                mine = [row for row in rows if (row["kind"], row["variant"]) == (name, variant)]
+                mine = rows_of(rows, kind=name, variant=variant)
                 if mine:
                     found = np.array([row["miou"] for row in mine])
                     accuracy = float(np.mean([row["accuracy"] for row in mine]))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 from bench_clip2scene import KINDS, SEEDS, TESTED, KindName, index_of
+from measured import add_row, read_rows, rows_of
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -74,16 +75,10 @@ class BenchCns:
         for seed in self.seeds:
             for kind in self.kinds:
                 for variant in (*ALONE, *TRAINED):
-                    asked = (kind, variant, seed)
-                    done = any((row["kind"], row["variant"], row["seed"]) == asked for row in self._rows())
-                    drawn = variant in TRAINED or not any(
-                        (row["kind"], row["variant"]) == (kind, variant) for row in self._rows()
-                    )
-                    if drawn and not done and (not self.only or variant in self.only):
-                        self._measure(*asked)
-
-    def _rows(self) -> list[dict]:
-        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
+                    same = {"kind": kind, "variant": variant} | ({"seed": seed} if variant in TRAINED else {})
+                    done = rows_of(read_rows(self.rows), **same)
+                    if not done and (not self.only or variant in self.only):
+                        self._measure(kind, variant, seed)
 
     def _measure(self, kind: KindName, variant: str, seed: int) -> None:
         out = self.work / kind / f"seed-{seed}" / variant
@@ -96,8 +91,7 @@ class BenchCns:
             found = {of: self._asked(kind, of, out, out, {}) for of in ("points", "photos", "both")}
         for of, report in found.items():
             row |= {f"{of}_{name}": report["metrics"][name] for name in ("miou", "accuracy")}
-        with self.rows.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(self.rows, row)
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
         kind = KINDS[name]
@@ -130,11 +124,11 @@ class BenchCns:
         return index
 
     def _report(self, path: Path) -> None:
-        rows = self._rows()
+        rows = read_rows(self.rows)
         metrics: dict[str, dict[str, float]] = {}
         for kind in self.kinds:
             for variant in (*ALONE, *TRAINED):
-                mine = [row for row in rows if (row["kind"], row["variant"]) == (kind, variant)]
+                mine = rows_of(rows, kind=kind, variant=variant)
                 if mine:
                     names = [name for name in mine[0] if name.endswith(("_miou", "_accuracy"))]
                     means = {name: float(np.mean([row[name] for row in mine])) for name in names}

@@ -6,7 +6,6 @@ processes may share the worlds. `--report` writes docs/reports/quality.json from
 makes tables.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, Int, UInt8
+from measured import Row, add_row, read_rows, rows_of
 from torch import Tensor
 from two_phases import TwoPhases
 
@@ -114,15 +114,12 @@ class BenchQuality:
                 for name in self.variants:
                     if name in OURS_ALONE and seed != self.seeds[0]:
                         continue
-                    if not any(self._is(row, world, seed, name) for row in self._rows()):
+                    if not self._rows(world=world, seed=seed, variant=name):
                         seen = self._measure(world, seed, name, seen)
 
-    def _rows(self) -> list[dict]:
-        return [json.loads(line) for line in self.rows.read_text().splitlines()] if self.rows.exists() else []
-
-    def _is(self, row: dict, world: int, seed: int, name: str) -> bool:
-        steps = [self.geometry_steps, self.semantic_steps]
-        return (row["world"], row["seed"], row["variant"], row["steps"]) == (world, seed, name, steps)
+    def _rows(self, **values: object) -> list[Row]:
+        """Of this many steps."""
+        return rows_of(read_rows(self.rows), steps=[self.geometry_steps, self.semantic_steps], **values)
 
     def _measure(self, world: int, seed: int, name: str, seen: list[SeenView]) -> list[SeenView]:
         """Add a row; what held-out views see of the geometry is found once for all variants."""
@@ -159,8 +156,7 @@ class BenchQuality:
             middle = len(seen) // 2
             self._draw(world, seen[middle], {which: found[middle] for which, found in answers.items()})
         row["seconds"] = time.perf_counter() - start
-        with self.rows.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(self.rows, row)
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
         return seen
 
@@ -184,8 +180,8 @@ class BenchQuality:
             write_png(path, panels(shown, titles, columns=len(SHOWN)))
 
     def _report(self, path: Path) -> None:
-        rows = [row for row in self._rows() if row["steps"] == [self.geometry_steps, self.semantic_steps]]
-        found = {name: [row for row in rows if row["variant"] == name] for name in VARIANTS}
+        rows = self._rows()
+        found = {name: rows_of(rows, variant=name) for name in VARIANTS}
         metrics: dict[str, dict[str, float]] = {}
         for name, mine in found.items():
             if mine:
@@ -195,8 +191,8 @@ class BenchQuality:
             renamed = [{"miou": row[f"{name}_miou"], "accuracy": row[f"{name}_accuracy"]} for row in full]
             metrics[name] = _mean(renamed, "miou", "accuracy") | {"runs": len(full)}
         for world in self.worlds:
-            mine = [row for row in full if row["world"] == world]
-            fusion = [row for row in found["plain fusion"] if row["world"] == world]
+            mine = rows_of(full, world=world)
+            fusion = rows_of(found["plain fusion"], world=world)
             if mine:
                 metrics[f"world {world}"] = {
                     "full": _mean(mine, "miou")["miou"],

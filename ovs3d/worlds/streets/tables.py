@@ -77,6 +77,17 @@ def token(*words: object) -> str:
     return sha256("/".join(map(str, words)).encode()).hexdigest()[:32]
 
 
+def log_row(drive: str, seed: int) -> Row:
+    """The log of a drive through the street of a seed."""
+    return {
+        "token": token(drive, "log"),
+        "logfile": f"street-{seed}",
+        "vehicle": "street",
+        "date_captured": "2018-07-24",
+        "location": "procedural street",
+    }
+
+
 def pose_fields(pose: Float[np.ndarray, "4 4"]) -> Row:
     """Translation in metres and rotation of a pose."""
     return {"translation": pose[:3, 3].tolist(), "rotation": quaternion(pose[:3, :3])}

@@ -17,7 +17,7 @@ from ovs3d.geometry import Camera, camera_from_pixel, pixel_centres
 from ovs3d.require import require
 from ovs3d.worlds.streets.kinds import KINDS, NUSCENES_CATEGORIES
 from ovs3d.worlds.streets.street import Moment, photo
-from ovs3d.worlds.streets.tables import Row, chain, pose_fields, token
+from ovs3d.worlds.streets.tables import Row, chain, log_row, pose_fields, token
 from ovs3d.worlds.streets.write_nuscenes import Drive
 
 TABLES = (
@@ -50,15 +50,7 @@ _LEAST_PIXELS = 20
 def write_photos(root: Path, drive: Drive) -> dict[str, list[Row]]:
     """Write the photos of a street; returns its rows of each table."""
     rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    rows["log"].append(
-        {
-            "token": token(drive.name, "log"),
-            "logfile": f"street-{drive.world.seed}",
-            "vehicle": "street",
-            "date_captured": "2018-07-24",
-            "location": "procedural street",
-        }
-    )
+    rows["log"].append(log_row(drive.name, drive.world.seed))
     for camera in drive.rig.cameras:
         rows["sensor"].append({"token": token(camera.name), "channel": camera.name, "modality": "camera"})
         rows["calibrated_sensor"].append(

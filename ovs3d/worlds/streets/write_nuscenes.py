@@ -17,7 +17,7 @@ from ovs3d.worlds.streets.kinds import CATEGORY_OF_KIND
 from ovs3d.worlds.streets.layout import Thing
 from ovs3d.worlds.streets.rig import SURFACES, Rig
 from ovs3d.worlds.streets.street import Moment, StreetWorld, photo
-from ovs3d.worlds.streets.tables import TABLES, Row, chain, pose_fields, token
+from ovs3d.worlds.streets.tables import TABLES, Row, chain, log_row, pose_fields, token
 
 KEY_S = 0.5
 """Time from one key frame to the next in nuScenes."""
@@ -56,15 +56,7 @@ class Drive:
 def write_scene(root: Path, version: str, drive: Drive) -> dict[str, list[Row]]:
     """Write the files of a scene; returns its rows of each table."""
     rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-    rows["log"].append(
-        {
-            "token": token(drive.name, "log"),
-            "logfile": f"street-{drive.world.seed}",
-            "vehicle": "street",
-            "date_captured": "2018-07-24",
-            "location": "procedural street",
-        }
-    )
+    rows["log"].append(log_row(drive.name, drive.world.seed))
     for channel, pose, intrinsics in _sensors(drive.rig):
         modality = "lidar" if intrinsics is None else "camera"
         rows["sensor"].append({"token": token(channel), "channel": channel, "modality": modality})
