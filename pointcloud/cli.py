@@ -11,7 +11,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from ovs3d.errors import command_line
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
-from pointcloud.config import Masks, Pairing, Teacher, Training
+from pointcloud.config import Masks, Pairing, Refine, Teacher, Training
 from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Features, Pretrain
 
@@ -78,7 +78,7 @@ class Evaluate(_Question):
     """Mean over so many turned copies of each scan."""
     predictions: bool = False
     """Also write the labels of each scan, as the data set's own benchmark wants them."""
-    refine: Literal["none", "hard", "soft"] = "none"
+    refine: Refine = "none"
     """Without --run: what masks make of CLIP's labels, as in pretrain cns."""
     margin: float = 0.0
     """By how much the best class of a mask has to lead, for soft; masks where it does not have no answer."""

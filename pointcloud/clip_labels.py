@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +9,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ovs3d.query import probabilities
+from pointcloud.config import Refine
 from pointcloud.frame import Photo
 from pointcloud.masks import Masks
-from pointcloud.refine import UNSURE, leading, normalised, sums_of_masks
+from pointcloud.refine import UNSURE, decided, normalised, sums_of_masks, votes
 from pointcloud.runs import TEMPERATURE
 from pointcloud.teacher import Teacher, sample
 
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
-Refine = Literal["none", "hard", "soft"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +52,14 @@ class ClipLabels:
         Args:
             mask: of each pixel, as `mask_at` says.
         """
-        votes = self._votes(photo, row_col)
-        inside = mask >= 0
+        found, inside = self._votes(photo, row_col), mask >= 0
         if inside.any():
-            votes[inside] = self._masks(photo)[mask[inside]]
-        return votes
+            found[inside] = self._masks(photo)[mask[inside]]
+        return found
 
     def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:
         """Class ids; -1: nothing, or not sure; -2: a distractor."""
-        best = leading(scores, self.margin if self.refine == "soft" else 0.0)
+        best = decided(scores, self.refine, self.margin)
         return best.masked_fill(best >= self.known, FOREIGN)
 
     def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
@@ -70,9 +68,7 @@ class ClipLabels:
             size = photo.camera.height, photo.camera.width
             pixels = torch.cartesian_prod(*map(torch.arange, size))
             sums = sums_of_masks(self._votes(photo, pixels), self.mask_at(photo, pixels))
-            if self.refine == "hard":
-                sums = F.one_hot(sums.argmax(dim=1), sums.shape[1]).float()
-            self._of_masks[photo.path] = normalised(sums)
+            self._of_masks[photo.path] = votes(normalised(sums), self.refine)
         return self._of_masks[photo.path]
 
     def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
@@ -81,6 +77,4 @@ class ClipLabels:
             features = F.normalize(self.teacher.map(photo.path).float(), dim=2)
             self._grids[photo.path] = (features @ self.text.T).permute(2, 0, 1)
         similarities = sample(self._grids[photo.path], photo, row_col)
-        if self.refine == "hard":
-            return F.one_hot(similarities.argmax(dim=1), len(self.text)).float()
-        return probabilities(similarities, TEMPERATURE)
+        return votes(probabilities(similarities, TEMPERATURE), self.refine)

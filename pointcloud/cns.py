@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovs3d.errors import InputError
@@ -26,11 +25,11 @@ from pointcloud.model import PointModel
 from pointcloud.nets.deeplab import DeepLab
 from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
 from pointcloud.pretrain import PairedTraining, photographed, train
-from pointcloud.refine import UNSURE, leading, mean_in_masks
+from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
 from pointcloud.runs import TEXT, About, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
 from pointcloud.samples import Samples
-from pointcloud.teacher import load_teacher
+from pointcloud.teacher import at_places, load_teacher
 
 if TYPE_CHECKING:
     from pointcloud.pretrain_command import Cns
@@ -120,21 +119,14 @@ class CrossModal(PairedTraining):
         if self.slow is not None:
             self.slow.eval()
             pixels, points = self._logits(self.slow.image(batch.images), self.slow(batch.scans.points), batch)
+        how = self.command
         of_points = torch.zeros_like(pixels)
-        of_points[batch.point >= 0] = self._votes(points)
-        votes = self._votes(pixels), of_points
-        sources = torch.stack([of_clip, *(self._refined(each, batch.mask) for each in votes)])
+        of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
+        said = [
+            mean_in_masks(each, batch.mask) for each in (votes(pixels.softmax(dim=1), how.refine), of_points)
+        ]
+        sources = torch.stack([of_clip, *(decided(each, how.refine, how.margin) for each in said)])
         return switched(sources, choice).masked_fill(batch.label == FOREIGN, UNSURE)
-
-    def _votes(self, logits: Tensor) -> Tensor:
-        if self.command.refine == "soft":
-            return logits.softmax(dim=1)
-        return F.one_hot(logits.argmax(dim=1), logits.shape[1]).float()
-
-    def _refined(self, votes: Tensor, mask: Tensor) -> Tensor:
-        return leading(
-            mean_in_masks(votes, mask), self.command.margin if self.command.refine == "soft" else 0.0
-        )
 
     def _choice(self, mask: Tensor) -> Tensor:
         """The source of each member: 0 CLIP, 1 the network of photos, 2 that of points."""
@@ -155,11 +147,8 @@ class CrossModal(PairedTraining):
 def at_members(grid: Tensor, photo: Tensor, place: Tensor) -> Tensor:
     """Values of grids at places of photos, between the centres of cells linearly: [p c h w] to [n c]."""
     rows = [(photo == number).nonzero()[:, 0] for number in range(len(grid))]
-    values = [
-        F.grid_sample(each[None], place[mine][None, :, None], padding_mode="border", align_corners=False)
-        for each, mine in zip(grid.float(), rows, strict=True)
-    ]
-    return torch.cat([each[0, :, :, 0].T for each in values])[torch.cat(rows).argsort()]
+    values = [at_places(each, place[mine]) for each, mine in zip(grid.float(), rows, strict=True)]
+    return torch.cat(values)[torch.cat(rows).argsort()]
 
 
 def cns(command: Cns) -> None:
@@ -169,8 +158,7 @@ def cns(command: Cns) -> None:
         InputError: shares of sources that are none; one photo in a step.
     """
     _check(command)
-    scans = photographed(command)
-    scans = replace(scans, positions=[each for each in scans.positions if scans.index[each].photos])
+    scans = _with_photos(photographed(command), command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
@@ -182,7 +170,6 @@ def cns(command: Cns) -> None:
     samples = CnsSamples(
         scans, teacher, command.pairs, labels, command.image, sam, command.photos, command.multi_view
     )
-    _check_photos(command, scans)
     axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
     heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})
     model, image = new_model(command, heads), DeepLab(command.image.name, heads)
@@ -231,11 +218,18 @@ def _check(command: Cns) -> None:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
 
 
-def _check_photos(command: Cns, scans: Samples) -> None:
-    fewest = min(len(scans.frame(item).photos) for item in range(len(scans)))
+def _with_photos(scans: Samples, command: Cns) -> Samples:
+    """The scans that a photo shows.
+
+    Raises:
+        InputError: they are too few for a step.
+    """
+    photos = {each: len(scans.index[each].photos) for each in scans.positions}
+    fewest = min(count for count in photos.values() if count)
     each = min(command.photos, fewest) if command.photos else fewest
     if each * command.fit.batch_size < 2:
         raise InputError(
             f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
             "wants two: take a larger --fit.batch-size"
         )
+    return replace(scans, positions=[position for position, count in photos.items() if count])

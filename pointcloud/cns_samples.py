@@ -15,6 +15,7 @@ from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples, starts
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
+from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
 from pointcloud.samples import collate, scan_file
 
@@ -54,12 +55,13 @@ class CnsSamples(PhotoSamples):
 
     def prepare(self) -> None:
         super().prepare()
+        photos = self.photos()
         if self.clip.masks is not None and self.clip.refine != "none":
-            self.clip.masks.fill(self.photos())
+            self.clip.masks.fill(photos)
         if self.sam is not None and self.sam.store is not None:
-            size = self.sam.bytes_of(self.photos()) / 1e9
-            print(f"SAM's features of {len(self.photos())} photos: {size:.2f} GB in {self.sam.store.folder}")
-            self.sam.fill(self.photos())
+            size = self.sam.bytes_of(photos) / 1e9
+            print(f"SAM's features of {len(photos)} photos: {size:.2f} GB in {self.sam.store.folder}")
+            self.sam.fill(photos)
 
     def __getitem__(self, key: tuple[int, int]) -> MemberBatch:
         frame = self.samples.frame(key[1])
@@ -130,4 +132,4 @@ def votes_for_points(clip: ClipLabels, frame: Frame, scan: Scan, pairs: Pairs) -
         row_col = torch.from_numpy(pairs.row_col[mine])
         votes = clip.scores(photo, row_col, clip.mask_at(photo, row_col))
         scores.index_add_(0, torch.from_numpy(pairs.point[mine]), votes)
-    return scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-9)
+    return normalised(scores)

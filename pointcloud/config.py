@@ -7,6 +7,8 @@ from typing import Literal
 from ovs3d.foundation.dense_options import DenseOptions
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
+ImageNetName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"]
+Refine = Literal["none", "hard", "soft"]
 Input = Literal["one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"]
 
 
@@ -208,7 +210,7 @@ class Latent:
 class ImageNet:
     """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
 
-    name: Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"] = "deeplabv3-resnet50"
+    name: ImageNetName = "deeplabv3-resnet50"
     """Architecture, as in torchvision; its weights begin at random."""
     init: Path | None = None
     """Backbone that learnt without labels, for instance MoCo's or DINO's ResNet-50."""

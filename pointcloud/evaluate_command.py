@@ -50,11 +50,11 @@ def evaluate(command: Evaluate) -> Path:
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
             f"order {'; '.join(classes)}"
         )
-    asked = (
-        _clip(command, index, vocabulary) if command.run_folder is None else _run(command, index, vocabulary)
-    )
     if command.predictions and command.of == "photos":
         raise InputError("--predictions are labels of points: leave out --of photos")
+    positions = index.select(command.split)
+    ask = _clip if command.run_folder is None else _run
+    asked = ask(command, index, positions, vocabulary)
     also = [writer(index, command.out, command.split)] if command.predictions else []
     confusion = confusion_of(asked.answers, len(classes), also)
     metrics = segmentation_metrics(confusion, vocabulary.names)
@@ -65,7 +65,7 @@ def evaluate(command: Evaluate) -> Path:
         protocol=PIXELS if command.of == "photos" else POINTS,
         classes=vocabulary.names,
         metrics=metrics,
-        split=f"{command.split}: {len(index.select(command.split))} scans",
+        split=f"{command.split}: {len(positions)} scans",
         weights={"clip": asked.weights} if asked.weights else {},
         config=asdict(command) | {"trained": asked.trained},
         seed=0,
@@ -84,13 +84,12 @@ class _Asked:
     answers: Iterator[Answer]
 
 
-def _clip(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
+def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """CLIP by itself."""
     if command.of == "both":
         raise InputError("--of both needs the two networks of a --run of pretrain cns")
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
-    positions = index.select(command.split)
     photos_of(index, positions)
     teacher = load_teacher(command.teacher, index.dataset.root)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
@@ -106,7 +105,7 @@ def _clip(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
     return _Asked("CLIP's labels", teacher.clip.weights, {}, found)
 
 
-def _run(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
+def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """A run: its network of points, that of photos, or both."""
     assert command.run_folder is not None
     if command.refine != "none":
@@ -114,7 +113,6 @@ def _run(command: Evaluate, index: Index, vocabulary: Vocabulary) -> _Asked:
     if command.of != "points" and command.rotations != 1:
         raise InputError("--rotations turns points: it goes with --of points alone")
     run = load_run(command.run_folder, command.device)
-    positions = index.select(command.split)
     samples = Samples(index, positions, run.about.net)
     if command.of == "points":
         found = answers(run, samples, vocabulary, command.rotations)

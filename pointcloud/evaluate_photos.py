@@ -77,9 +77,11 @@ def together(
     embeddings = run.embeddings(vocabulary)
     assert embeddings is not None
     for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
-        frame, batch = samples.frame(item), samples[0, item]
+        frame = samples.frame(item)
+        scan = read_scan(scan_file(frame), samples.index.dataset)
+        batch = samples.batch(scan, (0, item))
         own = run.logits(batch.to(run.device).points, vocabulary, embeddings).softmax(dim=1).cpu()
-        pairs = pair(read_scan(scan_file(frame), samples.index.dataset), frame.photos, how)
+        pairs = pair(scan, frame.photos, how)
         seen, count = torch.zeros_like(own), own.new_zeros(len(own), 1)
         for number, photo in enumerate(frame.photos):
             mine = pairs.photo == number

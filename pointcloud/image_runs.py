@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import save
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
 from ovs3d.query import similarity
-from pointcloud.nets.deeplab import DeepLab, DeepLabName
-from pointcloud.runs import TEXT
+from pointcloud.config import ImageNetName
+from pointcloud.nets.deeplab import DeepLab
+from pointcloud.runs import TEXT, write_network
 
 _KIND, _VERSION = "ovs3d image network", 1
 
@@ -25,7 +24,7 @@ _KIND, _VERSION = "ovs3d image network", 1
 class ImageAbout:
     """What a network of photos is."""
 
-    name: DeepLabName
+    name: ImageNetName
     heads: Mapping[str, int]
     """Name and channels of each head; ``final`` answers to texts."""
     weights: str
@@ -57,13 +56,7 @@ class ImageRun:
 def write_image_net(folder: Path, about: ImageAbout, net: DeepLab) -> None:
     """Write both files; a killed process leaves no half of one."""
     head = {"kind": _KIND, "version": _VERSION, **asdict(about)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    for name, content in (
-        ("image.safetensors", save(tensors)),
-        ("image.json", (json.dumps(head, indent=2) + "\n").encode()),
-    ):
-        with atomic_file(folder / name) as file:
-            file.write(content)
+    write_network(folder, "image.safetensors", net, "image.json", head)
 
 
 def load_image_run(folder: Path, device: torch.device) -> ImageRun:

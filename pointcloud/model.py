@@ -31,14 +31,15 @@ class PointModel(nn.Module):
 
     def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
         """What each head says of each point."""
+        if isinstance(self.net, SPVCNN):
+            return self.net.heads(self.net(points))
         answers, rows = self.shared(points)
         return {name: values[rows] for name, values in answers.items()}
 
     def shared(self, points: Points) -> tuple[dict[str, Float[Tensor, "v _"]], Int64[Tensor, " n"]]:
         """What each head says, and which row of it is of each point: those in one voxel of a MinkUNet share one."""
         if isinstance(self.net, SPVCNN):
-            each = torch.arange(len(points.features), device=points.features.device)
-            return self.net.heads(self.net(points)), each
+            return self(points), torch.arange(len(points.features), device=points.features.device)
         voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
         return self.net.heads(self.net(voxels)), rows
 

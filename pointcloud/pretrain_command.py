@@ -18,6 +18,7 @@ from pointcloud.config import (
     Masks,
     Net,
     Pairing,
+    Refine,
     Superpixels,
     Teacher,
     Training,
@@ -188,7 +189,7 @@ class Cns(Pretraining):
     """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
     prompts: Path | None = None
     """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing."""
-    refine: Literal["none", "hard", "soft"] = "hard"
+    refine: Refine = "hard"
     """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
     leads clearly. none: nothing."""
     margin: float = 0.1

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pointcloud.config import Refine
+
 UNSURE = -1
 """Instead of a class id, where there is none."""
 
@@ -24,8 +26,20 @@ def majority(labels: Int64[Tensor, " n"], mask: Int64[Tensor, " n"], k: int) -> 
     Returns:
         -1 for members of masks without a vote.
     """
-    votes = F.one_hot(labels.clamp_min(0), k).float() * (labels >= 0)[:, None]
-    return leading(mean_in_masks(votes, mask))
+    given = F.one_hot(labels.clamp_min(0), k).float() * (labels >= 0)[:, None]
+    return leading(mean_in_masks(given, mask))
+
+
+def votes(probabilities: Float[Tensor, "n k"], how: Refine) -> Float[Tensor, "n k"]:
+    """What members say of the classes: if votes are hard, all for the best one."""
+    if how != "hard":
+        return probabilities
+    return F.one_hot(probabilities.argmax(dim=1), probabilities.shape[1]).to(probabilities.dtype)
+
+
+def decided(scores: Float[Tensor, "n k"], how: Refine, margin: float) -> Int64[Tensor, " n"]:
+    """The class that votes are for, -1 where there are none; if they are soft, also where it leads too little."""
+    return leading(scores, margin if how == "soft" else 0.0)
 
 
 def mean_in_masks(scores: Float[Tensor, "n k"], mask: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:

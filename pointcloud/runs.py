@@ -104,12 +104,17 @@ def text_embeddings(vocabulary: Vocabulary, weights: str, device: torch.device) 
 
 def write_run(folder: Path, about: About, model: nn.Module) -> None:
     """Write both files; a killed process leaves no half of one."""
-    folder.mkdir(parents=True, exist_ok=True)
     head = {"kind": _KIND, "version": _VERSION, **asdict(about)}
+    write_network(folder, "model.safetensors", model, "run.json", head)
+
+
+def write_network(folder: Path, weights: str, model: nn.Module, about: str, head: Mapping[str, Any]) -> None:
+    """Write the weights of a network, and then what it is."""
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     for name, content in (
-        ("model.safetensors", save(tensors)),
-        ("run.json", (json.dumps(head, indent=2, default=str) + "\n").encode()),
+        (weights, save(tensors)),
+        (about, (json.dumps(head, indent=2, default=str) + "\n").encode()),
     ):
         with atomic_file(folder / name) as file:
             file.write(content)

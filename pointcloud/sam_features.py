@@ -18,7 +18,7 @@ from ovs3d.images import image_size, read_image
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
-from pointcloud.teacher import PhotoFeatures, store_of
+from pointcloud.teacher import PhotoFeatures, at_places, store_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +44,12 @@ class SamFeatures(PhotoFeatures):
         return self.store.get_or_compute("sam", photo.read_bytes(), identity, compute)["features"]
 
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
-        grid = self.map(photo.path).float().permute(2, 0, 1)[None]
+        grid = self.map(photo.path).float().permute(2, 0, 1)
         encoder = self.sam.model.image_encoder
         longest = max(photo.camera.height, photo.camera.width)
         cells = (row_col + 0.5) * (encoder.img_size / longest / self._patch)
-        places = (cells / torch.tensor(grid.shape[2:]) * 2 - 1).flip(1).float()
-        found = F.grid_sample(grid, places[None, :, None], padding_mode="border", align_corners=False)
-        return found[0, :, :, 0].T
+        places = (cells / torch.tensor(grid.shape[1:]) * 2 - 1).flip(1).float()
+        return at_places(grid, places)
 
     def bytes_of(self, photos: Iterable[Path]) -> int:
         """What all maps take on the disk."""

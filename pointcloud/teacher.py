@@ -61,6 +61,11 @@ def sample(
     size = torch.tensor([photo.camera.height, photo.camera.width])
     # (x, y), -1 and 1 at the borders of the photo
     places = ((row_col + 0.5) / size * 2 - 1).flip(1).float()
+    return at_places(grid, places)
+
+
+def at_places(grid: Float[Tensor, "d gh gw"], places: Float[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
+    """Values of a grid at (x, y), -1 and 1 at its borders, between the centres of cells linearly."""
     found = F.grid_sample(grid[None], places[None, :, None], padding_mode="border", align_corners=False)
     return found[0, :, :, 0].T
 

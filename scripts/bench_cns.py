@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from bench_clip2scene import KINDS, SEEDS, TESTED, KindName, index_of
+from bench_clip2scene import KINDS, SEEDS, TESTED, BenchWorlds, KindName, index_of
 from measured import add_row, read_rows, rows_of
 
 from ovs3d.eval.environment import environment
@@ -52,43 +52,26 @@ SMALL = ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024)
 
 
 @dataclass(frozen=True)
-class BenchCns:
+class BenchCns(BenchWorlds):
     """Train and measure what has no line yet."""
 
-    work: Path = Path("outputs/clip2scene")
-    """Folder of worlds and runs."""
     rows: Path = Path("docs/reports/cns.jsonl")
-    """A line for each result."""
-    kinds: tuple[KindName, ...] = ("street", "room")
-    """Worlds."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the training."""
-    only: tuple[str, ...] = ()
-    """Variants; default: all."""
-    report: bool = False
-    """Do not measure: write the report from the lines there are."""
 
-    def run(self) -> None:
-        if self.report:
-            self._report(Path("docs/reports/cns.json"))
-            return
-        for seed in self.seeds:
-            for kind in self.kinds:
-                for variant in (*ALONE, *TRAINED):
-                    same = {"kind": kind, "variant": variant} | ({"seed": seed} if variant in TRAINED else {})
-                    done = rows_of(read_rows(self.rows), **same)
-                    if not done and (not self.only or variant in self.only):
-                        self._measure(kind, variant, seed)
+    def _variants(self, name: KindName) -> list[str]:
+        return [*ALONE, *TRAINED]
 
-    def _measure(self, kind: KindName, variant: str, seed: int) -> None:
-        out = self.work / kind / f"seed-{seed}" / variant
-        row: dict[str, object] = {"kind": kind, "variant": variant, "seed": seed}
+    def _is_fixed(self, variant: str) -> bool:
+        return variant in ALONE
+
+    def _measure(self, name: KindName, variant: str, seed: int) -> None:
+        out = self.work / name / f"seed-{seed}" / variant
+        row: dict[str, object] = {"kind": name, "variant": variant, "seed": seed}
         if variant in ALONE:
-            found = {of: self._asked(kind, of, out, None, ALONE[variant]) for of in ("points", "photos")}
+            found = {of: self._asked(name, of, out, None, ALONE[variant]) for of in ("points", "photos")}
         else:
             if not (out / "image.json").exists():
-                self._train(kind, variant, seed, out)
-            found = {of: self._asked(kind, of, out, out, {}) for of in ("points", "photos", "both")}
+                self._train(name, variant, seed, out)
+            found = {of: self._asked(name, of, out, out, {}) for of in ("points", "photos", "both")}
         for of, report in found.items():
             row |= {f"{of}_{name}": report["metrics"][name] for name in ("miou", "accuracy")}
         add_row(self.rows, row)
@@ -127,7 +110,7 @@ class BenchCns:
         rows = read_rows(self.rows)
         metrics: dict[str, dict[str, float]] = {}
         for kind in self.kinds:
-            for variant in (*ALONE, *TRAINED):
+            for variant in self._variants(kind):
                 mine = rows_of(rows, kind=kind, variant=variant)
                 if mine:
                     names = [name for name in mine[0] if name.endswith(("_miou", "_accuracy"))]

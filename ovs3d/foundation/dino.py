@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ovs3d.errors import InputError
 from ovs3d.foundation.fetch import sha256_of
-from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
 from ovs3d.foundation.weights import MINI, WeightsSpec, mini_folder, parse_weights, weights_file
 
 ARCHITECTURES = {
@@ -112,8 +112,7 @@ def _config(spec: WeightsSpec) -> dict:
 
 def _backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The transformer's own weights; a training checkpoint holds DINO's projection head as well."""
-    prefix = "backbone."
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)} or state
+    return weights_under(state, "backbone.")
 
 
 class _FusedAttention(nn.Module):

@@ -83,6 +83,14 @@ def _without_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
+def weights_under(state: Mapping[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """For each prefix in turn that some names begin with: these alone, without it."""
+    for prefix in prefixes:
+        under = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        state = under or state
+    return dict(state)
+
+
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Copy a state dict into a module whose names and shapes are exactly the same.
 

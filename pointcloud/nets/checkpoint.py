@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
 from pointcloud.nets.minkunet import MinkUNet
 from pointcloud.nets.spvcnn import SPVCNN
 
@@ -56,12 +56,7 @@ def load_trunk(net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski") -
 
 def points_only(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the point network, without the prefixes that training code puts before them."""
-    for prefix in _PREFIXES:
-        if any(name.startswith(prefix) for name in state):
-            state = {
-                name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-            }
-    return dict(state)
+    return weights_under(state, *_PREFIXES)
 
 
 def from_torchsparse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

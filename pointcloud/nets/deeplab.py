@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from ovs3d.foundation.state_dict import load_strictly, read_state_dict
+from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
+from pointcloud.config import ImageNetName
 
-DeepLabName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"]
 _BUILDERS = {
     "deeplabv3-mobilenet": segmentation.deeplabv3_mobilenet_v3_large,
     "deeplabv3-resnet50": segmentation.deeplabv3_resnet50,
@@ -30,7 +29,7 @@ class DeepLab(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: DeepLabName, heads: Mapping[str, int]) -> None:
+    def __init__(self, name: ImageNetName, heads: Mapping[str, int]) -> None:
         """
         Args:
             heads: name and channels of each; a 1x1 convolution.
@@ -59,14 +58,7 @@ class DeepLab(nn.Module):
         Raises:
             InputError: the file is damaged, would run code, or holds another network.
         """
-        state = read_state_dict(path, _WRAPPERS)
-        for prefix in _PREFIXES:
-            if any(name.startswith(prefix) for name in state):
-                state = {
-                    name.removeprefix(prefix): value
-                    for name, value in state.items()
-                    if name.startswith(prefix)
-                }
+        state = weights_under(read_state_dict(path, _WRAPPERS), *_PREFIXES)
         kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "head."))}
         load_strictly(self.backbone, kept, str(path))
 
