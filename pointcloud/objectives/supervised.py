@@ -40,9 +40,8 @@ def lovasz_softmax(
         return logits.sum() * 0
     probabilities = logits.softmax(dim=1).T.contiguous().index_select(0, present)
     truth = labels == present[:, None]
-    errors = (
-        truth.to(logits.dtype) - probabilities
-    ).abs() * labelled  # the last in the order, and of no weight
+    errors = (truth.to(logits.dtype) - probabilities).abs()
+    errors = errors * labelled  # those without a label come last, and have no weight
     return lovasz_extension(errors, truth, torch.ones_like(labels) if counts is None else counts).mean()
 
 
@@ -54,9 +53,8 @@ def lovasz_extension(
     The loss depends on a row's place in the order alone, so points of the same error may come as one row.
     """
     growth = torch.empty_like(errors)
-    for error, true, each in zip(
-        errors.detach(), truth, growth, strict=True
-    ):  # what a class needs fits into a cache
+    for error, true, each in zip(errors.detach(), truth, growth, strict=True):
+        # what one class needs fits into a cache
         order = _descending(error)
         wrong = counts.take(order)
         mistakes = wrong.cumsum(dim=0)

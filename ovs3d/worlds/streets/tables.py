@@ -48,10 +48,7 @@ Row = dict[str, Any]
 
 def write_tables(root: Path, version: str, scenes: Iterable[dict[str, list[Row]]]) -> None:
     """Write the tables of a data set from the rows of its scenes, and a map."""
-    tables: dict[str, list[Row]] = {name: [] for name in TABLES}
-    for rows in scenes:
-        for name, more in rows.items():
-            tables[name] += more
+    tables = gathered(TABLES, scenes)
     tables["category"] = [
         {"token": token(name), "name": name, "description": "", "index": index}
         for index, name in enumerate(NUSCENES_CATEGORIES)
@@ -60,16 +57,30 @@ def write_tables(root: Path, version: str, scenes: Iterable[dict[str, list[Row]]
     tables["visibility"] = [
         {"token": str(index), "level": level, "description": ""} for index, level in enumerate(_VISIBILITY, 1)
     ]
-    tables["sensor"] = list({row["token"]: row for row in tables["sensor"]}.values())
     logs = [row["token"] for row in tables["log"]]
     tables["map"] = [
         {"token": token("map"), "category": "semantic_prior", "filename": _MAP, "log_tokens": logs}
     ]
     (root / "maps").mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8), 255).save(root / _MAP)
-    (root / version).mkdir(parents=True, exist_ok=True)
+    write_json(root / version, tables)
+
+
+def gathered(names: Iterable[str], scenes: Iterable[dict[str, list[Row]]]) -> dict[str, list[Row]]:
+    """The rows of all scenes by table; each sensor once."""
+    tables: dict[str, list[Row]] = {name: [] for name in names}
+    for rows in scenes:
+        for name, more in rows.items():
+            tables[name] += more
+    tables["sensor"] = list({row["token"]: row for row in tables["sensor"]}.values())
+    return tables
+
+
+def write_json(folder: Path, tables: dict[str, list[Row]]) -> None:
+    """A file for each table."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in tables.items():
-        (root / version / f"{name}.json").write_text(json.dumps(rows, indent=0) + "\n")
+        (folder / f"{name}.json").write_text(json.dumps(rows, indent=0) + "\n")
 
 
 def token(*words: object) -> str:

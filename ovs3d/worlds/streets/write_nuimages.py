@@ -5,7 +5,6 @@ distortion. Tokens are hashes of names, so the same worlds give the same bytes.
 """
 
 import base64
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ovs3d.geometry import Camera, camera_from_pixel, pixel_centres
 from ovs3d.require import require
 from ovs3d.worlds.streets.kinds import KINDS, NUSCENES_CATEGORIES
 from ovs3d.worlds.streets.street import Moment, photo
-from ovs3d.worlds.streets.tables import Row, chain, log_row, pose_fields, token
+from ovs3d.worlds.streets.tables import Row, chain, gathered, log_row, pose_fields, token, write_json
 from ovs3d.worlds.streets.write_nuscenes import Drive
 
 TABLES = (
@@ -82,15 +81,9 @@ def write_photos(root: Path, drive: Drive) -> dict[str, list[Row]]:
 
 def write_tables(root: Path, version: str, streets: Iterable[dict[str, list[Row]]]) -> None:
     """Write the tables of a version from the rows of its streets."""
-    tables: dict[str, list[Row]] = {name: [] for name in TABLES}
-    for rows in streets:
-        for name, more in rows.items():
-            tables[name] += more
+    tables = gathered(TABLES, streets)
     tables["category"] = [{"token": token(name), "name": name, "description": ""} for name in CATEGORIES]
-    tables["sensor"] = list({row["token"]: row for row in tables["sensor"]}.values())
-    (root / version).mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
-        (root / version / f"{name}.json").write_text(json.dumps(rows, indent=0) + "\n")
+    write_json(root / version, tables)
 
 
 def _sample(drive: Drive, rows: dict[str, list[Row]], channel: str, time_s: float) -> Row:
