@@ -6,7 +6,6 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.field_components.activations import trunc_exp
 from torch import Tensor, nn
@@ -121,17 +120,6 @@ class FeatureField(nn.Module):
         """The code a(x) of points."""
         return self.basis(self.volume(x))
 
-    def decode(self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"]) -> Float[Tensor, "r d"]:
-        """Features of rays from their rendered code and opacity (sum of weights)."""
-        return F.linear(code, self.decoder.weight) + opacity * self.decoder.bias
-
-    def decode_scales(
-        self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"]
-    ) -> Float[Tensor, "r s d"]:
-        """What each of the teacher's scales alone sees along rays, from the code that the mixture of them has made."""
-        features = F.linear(code, self.scale_decoder.weight) + opacity * self.scale_decoder.bias
-        return features.unflatten(-1, (self.scales, -1))
-
     def similarity(
         self,
         code: Float[Tensor, "r c"],
@@ -144,11 +132,15 @@ class FeatureField(nn.Module):
         Args:
             scale: one of the teacher's scales instead of their mixture.
         """
-        columns = self._columns(scale)
+        columns = self.columns(scale)
         return self._unit(torch.cat([code, opacity], dim=1), columns) @ (text @ columns).T
 
-    def _columns(self, scale: int | None = None) -> Float[Tensor, "d c"]:
-        """The matrix [A b] that makes features of code and opacity."""
+    def columns(self, scale: int | None = None) -> Float[Tensor, "d c"]:
+        """The matrix [A b] that makes features of code and opacity (sum of weights).
+
+        Args:
+            scale: of what one of the teacher's scales alone sees, from the code that the mixture of them has made.
+        """
         decoder = self.decoder if scale is None else self.scale_decoder
         columns = torch.cat([decoder.weight, decoder.bias[:, None]], dim=1)
         return columns if scale is None else columns.view(self.scales, -1, columns.shape[1])[scale]
@@ -162,7 +154,7 @@ class FeatureField(nn.Module):
     @torch.no_grad()
     def observe(self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"]) -> None:
         """Update the moments of unit features, which `colors` needs, as a mean over the last hundred batches or so."""
-        unit = self._unit(torch.cat([code, opacity], dim=1), self._columns())
+        unit = self._unit(torch.cat([code, opacity], dim=1), self.columns())
         self.seen += 1
         share = 1 / min(int(self.seen), 100)
         self.mean.lerp_(unit.mean(0), share)
@@ -174,7 +166,7 @@ class FeatureField(nn.Module):
 
         The components are of the training views and do not change from picture to picture.
         """
-        columns = self._columns()
+        columns = self.columns()
         triangle = torch.linalg.qr(columns).R  # as columns, but in as many dimensions as the code has
         covariance = triangle @ (self.second_moment - self.mean.outer(self.mean)) @ triangle.T
         variance, axes = (part[..., -3:].flip(-1) for part in torch.linalg.eigh(covariance))

@@ -13,28 +13,64 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+TINY = 1e-12
+"""Least squared length that a feature is divided by."""
 ROWS_AT_ONCE = 64
 """Of a patch's pairs, whose logarithms stay in a cache of the second level."""
 
 
+@dataclass(frozen=True, eq=False)
+class FromCenter:
+    """Inner products with a point from which angles are measured instead of from the origin, and of it with itself."""
+
+    rendered: Float[Tensor, " r"]
+    teacher: Float[Tensor, "r s"]
+    squared: Float[Tensor, ""]
+
+
 def clip_distillation(
-    rendered: Float[Tensor, "r d"],
-    teacher: Float[Tensor, "r s d"],
+    products: Float[Tensor, "r s"],
+    squared: Float[Tensor, " r"],
+    gram: Float[Tensor, "r s s"],
     selection: Float[Tensor, "r s"],
-    center: Float[Tensor, " d"] | float = 0.0,
+    center: FromCenter | None = None,
 ) -> Float[Tensor, ""]:
     """Minus the mean cosine of rendered features and the teacher's, mixed over scales by the selection.
 
-    3D-OVS (Liu et al. 2023), eq. 4; the teacher's features are of unit length, the mixture is normalised again.
-    Gradients flow into both ``rendered`` and ``selection``. In -1..1.
+    3D-OVS (Liu et al. 2023), eq. 4, of inner products, so that no feature need be formed. The mixture is normalised
+    again. Gradients flow into the rendered features' products and into ``selection``. In -1..1.
 
     Args:
-        center: where the angle is measured from instead of the origin, such as the mean of the teacher's features,
-            from which all that tells them apart is seen at full size. Ours: not in the paper.
+        products: of rendered features with the teacher's features of each scale.
+        squared: squared lengths of rendered features.
+        gram: of the teacher's features with each other.
+        center: where angles are measured from, such as the mean of the teacher's features, from which all that tells
+            them apart is seen at full size; rendered features and mixture are of unit length before. Ours: not in the
+            paper. Default: the origin.
     """
-    target = (selection[..., None] * teacher).sum(1)
-    ours, theirs = (F.normalize(one, dim=-1) - center for one in (rendered, target))
-    return -F.cosine_similarity(ours, theirs, dim=-1).mean()
+    length = squared.clamp(min=TINY).sqrt()
+    mixed = torch.einsum("rs,rst,rt->r", selection, gram, selection).clamp(min=TINY).sqrt()
+    ab = (selection * products).sum(1) / (length * mixed)
+    if center is None:
+        return -ab.mean()
+    am, bm = center.rendered / length, (selection * center.teacher).sum(1) / mixed
+    return -cosine(ab, 1.0, 1.0, am, bm, center.squared).mean()
+
+
+def cosine(
+    ab: Float[Tensor, "*n"],
+    aa: Float[Tensor, "*n"] | float,
+    bb: Float[Tensor, "*n"] | float,
+    am: Float[Tensor, "*n"],
+    bm: Float[Tensor, "*n"],
+    mm: Float[Tensor, "..."],
+) -> Float[Tensor, "*n"]:
+    """Cosine of a - m and b - m from the inner products of a, b and m.
+
+    Digits are lost where a or b are nearly m: in float32, lengths of 0.05 leave four of them.
+    """
+    lengths = (aa - 2 * am + mm) * (bb - 2 * bm + mm)
+    return (ab - am - bm + mm) / lengths.clamp(min=TINY**2).sqrt()
 
 
 def class_distillation(
@@ -123,8 +159,7 @@ def feature_distribution_alignment(
         names: from `probable_names`: a pair that pulls is weighed by the probability that both pixels have one name,
             a pair that pushes by that of two.
     """
-    unit = F.normalize(tokens.detach(), dim=-1)
-    return _Alignment.apply(logits.log_softmax(-1), unit, rule, divergence, names)
+    return _Alignment.apply(logits.log_softmax(-1), tokens, rule, divergence, names)
 
 
 class _Alignment(torch.autograd.Function):
@@ -137,7 +172,7 @@ class _Alignment(torch.autograd.Function):
     def forward(
         ctx: Any,
         log_p: Float[Tensor, "n p k"],
-        unit: Float[Tensor, "n p c"],
+        tokens: Float[Tensor, "n p c"],
         rule: PairRule,
         divergence: Literal["kl", "js"],
         names: Float[Tensor, "n p k"] | None,
@@ -149,8 +184,9 @@ class _Alignment(torch.autograd.Function):
         weights = log_p.new_empty(len(kinds), pixels, pixels)
         totals, pairs = (log_p.new_zeros(len(kinds)) for _ in range(2))
         gradients = log_p.new_empty(len(kinds), *log_p.shape)
-        for i, tokens in enumerate(unit):
-            torch.mm(tokens, tokens.T, out=excess).sub_(rule.shift)
+        for i, one in enumerate(tokens):
+            unit = F.normalize(one, dim=-1)
+            torch.mm(unit, unit.T, out=excess).sub_(rule.shift)
             for kind, (pulls, _) in enumerate(kinds):
                 weight = torch.clamp(excess, *((0, None) if pulls else (None, 0)), out=weights[kind])
                 pairs[kind] += torch.sign(weight, out=same).sum().abs()

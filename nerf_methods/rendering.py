@@ -1,5 +1,6 @@
 """Compositing of point values along rays."""
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -9,6 +10,11 @@ def composite(
 ) -> Float[Tensor, "r c"]:
     """Weighted sums of point values by ray: sum_i w_i v_i. A ray without points gives zero."""
     return values.new_zeros(rays, values.shape[1]).index_add(0, ray, weights[:, None] * values)
+
+
+def composite_all(values: Float[Tensor, "r k c"], weights: Float[Tensor, "r k"]) -> Float[Tensor, "r c"]:
+    """The same where each ray has as many points."""
+    return torch.bmm(weights[:, None], values)[:, 0]
 
 
 def visible(weights: Float[Tensor, "r s"], threshold: float) -> Bool[Tensor, "r s"]:

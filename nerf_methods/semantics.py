@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from tqdm import tqdm
@@ -19,14 +19,17 @@ from nerf_methods.cameras import cell_centers, rays_through
 from nerf_methods.datamanager import Ovs3dDataManager
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.objectives import (
+    TINY,
+    FromCenter,
     PairRule,
     class_distillation,
     clip_distillation,
+    cosine,
     feature_distribution_alignment,
     probable_names,
     relevancy_distribution_alignment,
 )
-from nerf_methods.rendering import composite
+from nerf_methods.rendering import composite_all
 from ovs3d.query import minmax_relevancy
 
 START_RAYS = 1 << 15
@@ -164,46 +167,70 @@ def start_features(model: Ovs3dModel, rays: SurfaceRays, principal: bool) -> Non
 
 
 def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[Tensor, ""]]:
-    """CLIP distillation and RDA."""
-    losses = model.losses
-    code, opacity, ray = _render_code(model, batch.points, batch.weights)
-    model.feature.observe(code, opacity)
-    rendered = model.feature.decode(code, opacity)
-    values = composite(
-        model.selection(batch.points.flatten(0, 1)), batch.weights.flatten(), ray, len(batch.points)
-    )
-    chosen = (values / losses.selection_temperature).softmax(-1)
-    center = batch.center if losses.centered else torch.zeros_like(batch.center)
+    """CLIP distillation and RDA.
+
+    Features are linear in code and opacity, and losses ask for no more than inner products: no feature is formed.
+    """
+    losses, field, teacher = model.losses, model.feature, batch.teacher
+    code, opacity = _render_code(model, batch.points, batch.weights)
+    field.observe(code, opacity)
+    values = model.selection(batch.points.flatten(0, 1)).unflatten(0, batch.weights.shape)
+    chosen = (composite_all(values, batch.weights) / losses.selection_temperature).softmax(-1)
+    centers = batch.center if losses.centered else torch.zeros_like(batch.center)
+    center, gram = centers.mean(0), teacher @ teacher.mT
+    lifted, mixture = torch.cat([code, opacity], dim=1), field.columns()
+    products = teacher @ torch.cat([mixture, center[:, None]], dim=1)
+    own = torch.stack([field.columns(scale) for scale in range(field.scales)])
     # scales follow the mixture and do not pull at it
-    scales = F.normalize(model.feature.decode_scales(code.detach(), opacity), dim=-1)
-    agreement = F.cosine_similarity(scales - center, batch.teacher - center, dim=-1)
+    agreement = _agreement(lifted.detach(), own, teacher, gram, centers)
     found = {"scale_loss": -agreement.mean()}
     if losses.selection == "agreement":
         found["selection_loss"] = -(chosen * agreement.detach()).sum(1).mean()
         chosen = chosen.detach()
     if losses.distill == "features":
-        found["clip_loss"] = clip_distillation(rendered, batch.teacher, chosen, center.mean(0))
+        found["clip_loss"] = clip_distillation(
+            (products[..., :-1] * lifted[:, None]).sum(-1),
+            ((lifted @ (mixture.T @ mixture)) * lifted).sum(-1),
+            gram,
+            chosen,
+            FromCenter(lifted @ (mixture.T @ center), products[..., -1], center.square().sum()),
+        )
     else:
         text = model.class_texts()
-        theirs = F.normalize(batch.teacher.mean(1), dim=-1) @ text.T
-        found["fusion_loss"] = class_distillation(model.feature.similarity(code, opacity, text), theirs)
+        theirs = F.normalize(teacher.mean(1), dim=-1) @ text.T
+        found["fusion_loss"] = class_distillation(field.similarity(code, opacity, text), theirs)
     if batch.relevancy.shape[-1]:
-        features = F.normalize(rendered, dim=-1) if losses.rda_cosine else rendered
-        logits = features @ model.class_texts().T
+        text = model.class_texts()
+        logits = field.similarity(code, opacity, text) if losses.rda_cosine else lifted @ (text @ mixture).T
         found["rda_loss"] = losses.rda * relevancy_distribution_alignment(logits, batch.relevancy, chosen)
     return found
+
+
+def _agreement(
+    lifted: Float[Tensor, "r c"],
+    own: Float[Tensor, "s d c"],
+    teacher: Float[Tensor, "r s d"],
+    gram: Float[Tensor, "r s s"],
+    centers: Float[Tensor, "s d"],
+) -> Float[Tensor, "r s"]:
+    """Cosines, from the centers, of what each scale's own decoder makes of rays with what the teacher sees there."""
+    products = torch.einsum("rsd,sdc->rsc", teacher, torch.cat([own, centers[..., None]], dim=2))
+    length = torch.einsum("rc,sce,re->rs", lifted, own.mT @ own, lifted).clamp(min=TINY).sqrt()
+    ours = (products[..., :-1] * lifted[:, None]).sum(-1) / length
+    theirs, middle = gram.diagonal(dim1=1, dim2=2), lifted @ (centers[:, None] @ own)[:, 0].T / length
+    return cosine(ours, 1.0, theirs, middle, products[..., -1], centers.square().sum(1))
 
 
 def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor, ""]]:
     """FDA."""
     losses = model.losses
-    code, opacity, _ = _render_code(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
-    cosine = model.feature.similarity(code, opacity, model.class_texts()).unflatten(
+    code, opacity = _render_code(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
+    cosines = model.feature.similarity(code, opacity, model.class_texts()).unflatten(
         0, batch.weights.shape[:2]
     )
     rule = PairRule(losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance)
-    names = probable_names(cosine, losses.fda_guard) if losses.fda_guard else None
-    logits = cosine / losses.fda_temperature
+    names = probable_names(cosines, losses.fda_guard) if losses.fda_guard else None
+    logits = cosines / losses.fda_temperature
     return {
         "fda_loss": feature_distribution_alignment(logits, batch.tokens, rule, losses.fda_divergence, names)
     }
@@ -211,12 +238,10 @@ def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor
 
 def _render_code(
     model: Ovs3dModel, x: Float[Tensor, "r k 3"], weights: Float[Tensor, "r k"]
-) -> tuple[Float[Tensor, "r c"], Float[Tensor, "r 1"], Int[Tensor, " n"]]:
-    """Code and opacity of rays, and the ray of each of their points."""
-    rays, count = weights.shape
-    ray = torch.arange(rays, device=x.device).repeat_interleave(count)
-    code = composite(model.feature(x.flatten(0, 1)), weights.flatten(), ray, rays)
-    return code, weights.sum(1, keepdim=True), ray
+) -> tuple[Float[Tensor, "r c"], Float[Tensor, "r 1"]]:
+    """Code and opacity of rays. The code is linear too in what the volume holds, so it is made once a ray."""
+    values = model.feature.volume(x.flatten(0, 1)).unflatten(0, weights.shape)
+    return model.feature.basis(composite_all(values, weights)), weights.sum(1, keepdim=True)
 
 
 @contextmanager

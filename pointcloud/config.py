@@ -242,6 +242,9 @@ class Training:
     """Share of the frames, and of their labels, to train on: 1, 5, 10, 25 or 100."""
     share: Literal["scene", "frame"] = "scene"
     """What it is a share of: scenes as in SLidR, or frames of all scenes as in CLIP2Scene; the two do not compare."""
+    share_from: int = 0
+    """Which share: number of its first scene or frame, below 100 / percent. The published ones begin with 0; a mean
+    over several tells how much hangs on the choice."""
     net: Net = field(default_factory=Net)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)

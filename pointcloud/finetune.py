@@ -94,7 +94,7 @@ def finetune(command: Finetune) -> Path | None:
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     classes = index.dataset.classes
-    chosen = index.select("train", command.percent, command.share)
+    chosen = index.select("train", command.percent, command.share, command.share_from)
     samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)
     held_out = Samples(index, index.select(command.held_out), command.net)
     text, weights = None, ""

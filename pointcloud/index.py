@@ -57,18 +57,18 @@ class Index:
         return _frame(json.loads(self.lines[position]), self.dataset.root)
 
     def select(
-        self, split: str, percent: float = 100.0, by: Literal["scene", "frame"] = "scene"
+        self, split: str, percent: float = 100.0, by: Literal["scene", "frame"] = "scene", first: int = 0
     ) -> list[int]:
         """Positions of the frames of a split, or of a share of them.
 
         Args:
-            percent: of the scenes or of the frames; every (100 / percent)-th in the order of the index, the first one
-                among them.
+            percent: of the scenes or of the frames; every (100 / percent)-th in the order of the index.
             by: what is counted. SLidR takes a share of nuScenes' scenes; CLIP2Scene a share of its frames, which come
                 from all scenes then: the two are not comparable.
+            first: number of the scene or frame that the share begins with; below 100 / percent.
 
         Raises:
-            InputError: no frame of this split, or a share that is not 100 / k.
+            InputError: no frame of this split, a share that is not 100 / k, or none there.
         """
         chosen = [position for position, each in enumerate(self.splits) if each == split]
         if not chosen:
@@ -81,10 +81,14 @@ class Index:
             raise InputError(
                 f"a share of {percent} % is not one in a whole number; use 100, 50, 25, 10, 5 or 1"
             )
-        if by == "frame":
-            return chosen[::step]
-        scenes = set(list(dict.fromkeys(self.scenes[position] for position in chosen))[::step])
-        return [position for position in chosen if self.scenes[position] in scenes]
+        units = chosen if by == "frame" else list(dict.fromkeys(self.scenes[each] for each in chosen))
+        if not 0 <= first < min(step, len(units)):
+            raise InputError(
+                f"a share of {percent:g} % of {len(units)} {by}s begins with number 0 to "
+                f"{min(step, len(units)) - 1}, not {first}"
+            )
+        shared = set(units[first::step])
+        return [each for each in chosen if (each if by == "frame" else self.scenes[each]) in shared]
 
 
 def write_index(path: Path, dataset: DataSet, frames: Iterable[Frame]) -> int:

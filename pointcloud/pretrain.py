@@ -95,7 +95,7 @@ class Consistency(PairedTraining):
             loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
             parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
         if how.spatial_temporal != "none":
-            local = outputs[LOCAL][batch.point].float()
+            local = outputs[LOCAL if LOCAL in outputs else TEXT][batch.point].float()
             parts["spatial_temporal"] = self._agreement(local, pixels, labels, batch.cell[batch.point])
         return parts
 
@@ -146,7 +146,9 @@ def clip2scene(command: Clip2Scene) -> None:
     scans = photographed(command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
-    heads = {TEXT: teacher.d} | ({} if command.spatial_temporal == "none" else {LOCAL: teacher.d})
+    # one alone trains the head that is asked later
+    both = "none" not in (command.semantic, command.spatial_temporal)
+    heads = {TEXT: teacher.d} | ({LOCAL: teacher.d} if both else {})
     model = new_model(command, heads)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
@@ -165,7 +167,7 @@ def photographed(command: Pretraining) -> Samples:
     """
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
-    chosen = index.select("train", command.percent, command.share)
+    chosen = index.select("train", command.percent, command.share, command.share_from)
     photos_of(index, chosen)
     return Samples(index, chosen, command.net, command.augment, command.fit.seed)
 

@@ -25,7 +25,7 @@ from pointcloud.samples import sample
 from pointcloud.scans import read_scan
 
 if TYPE_CHECKING:
-    from viser import ViserServer
+    from viser import ClientHandle, ViserServer
 
     from pointcloud.cli import View
 
@@ -33,6 +33,8 @@ Show = Literal["points", "truth", "answer", "heat"]
 """Own colours, true classes, what the run says, and how strongly it says one prompt."""
 _PHOTO_ROWS = 180
 """Photos are shown with about so many rows."""
+_PHOTO_SCALE = 0.04
+"""Height of a photo in space, as a share of the scan's reach."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,12 @@ def shown_colors(show: Show, scan: Scan, asked: Asked | None, heat_of: int = 0) 
     return plain_colors(scan)
 
 
+def overview(scan: Scan) -> tuple[Float[np.ndarray, "3"], float]:
+    """The middle of a scan, and its reach in metres: most of its points are nearer than that."""
+    middle = np.median(scan.xyz, axis=0)
+    return middle, max(1.0, float(np.percentile(np.linalg.norm(scan.xyz - middle, axis=1), 80)))
+
+
 class Page:
     """What the controls say, and what is shown of it."""
 
@@ -92,6 +100,13 @@ class Page:
             self._heat_of.on_update(lambda _: self._refresh())
         self._legend = gui.add_markdown(legend_markdown(names))
         self._refresh()
+        server.on_client_connect(self._stand_back)
+
+    def _stand_back(self, client: "ClientHandle") -> None:
+        """Who opens the page looks at the first scan from behind and above."""
+        middle, reach = overview(_scan(self._index, self._positions[0]))
+        client.camera.position = middle + reach * np.array([-0.9, -0.5, 0.8])
+        client.camera.look_at = middle
 
     def _ask(self) -> None:
         """New prompts; one that cannot be asked is explained, and the last ones stay."""
@@ -124,7 +139,7 @@ class Page:
         return Asked(self._vocabulary, logits.softmax(dim=1).cpu().numpy())
 
     def _add_photos(self, frame: Frame, scan: Scan) -> None:
-        scan_from_world = np.linalg.inv(scan.world_from_scan)
+        scan_from_world, (_, reach) = np.linalg.inv(scan.world_from_scan), overview(scan)
         for i, photo in enumerate(frame.photos):
             pose = scan_from_world @ photo.camera.world_from_camera
             camera = photo.camera
@@ -132,7 +147,7 @@ class Page:
                 f"/photos/{i}",
                 fov=2 * float(np.arctan(camera.height / 2 / camera.intrinsics[1, 1])),
                 aspect=camera.width / camera.height,
-                scale=1.0,
+                scale=_PHOTO_SCALE * reach,
                 wxyz=_quaternion(pose[:3, :3]),
                 position=pose[:3, 3],
                 image=_small(photo),

@@ -7,6 +7,7 @@ seeds. `--report` writes docs/reports/clip2scene.json from the lines; `scripts/w
 """
 
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,8 +29,9 @@ from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Clip2Scene, Distill, Ppkt, Slidr
 
 KindName = Literal["street", "room"]
-LABELLED = 1.0, 100.0
-"""Shares of the labels in percent."""
+LABELLED = {1.0: 300, 100.0: 10}
+"""Shares of the labels in percent, and how often they are seen: with 60 streets, 1 % is one of them, another for each
+seed."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class Kind:
     version: str
     net: Net
     fit: Fit
-    supervised: Fit
     augment: Augment
     clip2scene: dict[str, Any]
     """What is not CLIP2Scene's default."""
+    more: dict[str, dict[str, Any]]
+    """Variants that the other kind does not have."""
     other_prompts: tuple[str, ...]
     """Vocabularies of other data sets."""
 
@@ -55,9 +58,13 @@ STREET = Kind(
     "v1.0-trainval",
     Net(voxel_size_m=0.15, bn_momentum=0.03),
     Fit(epochs=10, batch_size=1),
-    Fit(epochs=10, batch_size=1),
     Augment(rotate=False),
     {"self_training_from": 5},
+    {
+        "released losses": {"semantic": "released", "spatial_temporal": "released"},
+        "sweeps: 1": {"sweeps": 1},
+        "sweeps: 5": {"sweeps": 5},
+    },
     ("semantickitti19", "scannet20"),
 )
 ROOM = Kind(
@@ -66,9 +73,12 @@ ROOM = Kind(
     "",
     Net(inputs=("one", "rgb", "height"), voxel_size_m=0.05, bn_momentum=0.03),
     Fit(epochs=10, batch_size=1),
-    Fit(epochs=10, batch_size=1),
     Augment(),
     {"self_training_from": 5, "sweeps": 1, "spatial_temporal": "cosine"},
+    {
+        "released losses": {"semantic": "released"},
+        "the paper's spatial-temporal consistency": {"spatial_temporal": "paper"},
+    },
     ("nuscenes16",),
 )
 KINDS = {"street": STREET, "room": ROOM}
@@ -78,9 +88,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "without spatial-temporal consistency": {"spatial_temporal": "none"},
     "without self-training": {"self_training_probability": 0.0},
     "self-training alone, no switching": {"self_training_probability": 1.0},
-    "released losses": {"semantic": "released", "spatial_temporal": "released"},
 }
-SWEEPS = 1, 5
 SEEDS = {"train": 50, "test": 60}
 """Of the worlds. Settings were chosen on the validation split of those for training."""
 TESTED = 20
@@ -101,6 +109,8 @@ class BenchWorlds:
     """Of the training."""
     only: tuple[str, ...] = ()
     """Variants; default: all."""
+    worlds: bool = False
+    """Do not measure: make the worlds, before several processes want them at the same time."""
     report: bool = False
     """Do not measure: write the report from the lines there are."""
 
@@ -108,14 +118,31 @@ class BenchWorlds:
         if self.report:
             self._report(self.rows.with_suffix(".json"))
             return
+        if self.worlds:
+            for kind in self.kinds:
+                self._make(kind)
+            return
+        failed = []
         for seed in self.seeds:
             for kind in self.kinds:
                 for variant in self._variants(kind):
                     same = {"kind": kind, "variant": variant} | (
                         {} if self._is_fixed(variant) else {"seed": seed}
                     )
-                    if not rows_of(read_rows(self.rows), **same) and (not self.only or variant in self.only):
+                    if rows_of(read_rows(self.rows), **same) or (self.only and variant not in self.only):
+                        continue
+                    try:
                         self._measure(kind, variant, seed)
+                    except (Exception, SystemExit):  # the others go on
+                        traceback.print_exc()
+                        failed.append(f"{kind}: {variant}, seed {seed}")
+        if failed:
+            raise SystemExit("failed: " + "; ".join(failed))
+
+    def _make(self, name: KindName) -> None:
+        """The worlds of a kind."""
+        index_of(self.work, name, "train")
+        index_of(self.work, name, "test")
 
     def _variants(self, name: KindName) -> list[str]:
         raise NotImplementedError
@@ -140,9 +167,7 @@ class BenchClip2Scene(BenchWorlds):
 
     def _variants(self, name: KindName) -> list[str]:
         kind = KINDS[name]
-        found = ["CLIP alone", "distillation", *ABLATIONS]
-        if name == "street":
-            found += [f"sweeps: {n}" for n in SWEEPS]
+        found = ["CLIP alone", "distillation", *ABLATIONS, *kind.more]
         found += [f"prompts of {other}" for other in kind.other_prompts]
         starts = ("nothing", "CLIP2Scene", "PPKT", "SLidR") if name == "street" else ()
         return found + [
@@ -180,8 +205,9 @@ class BenchClip2Scene(BenchWorlds):
             out=out,
             init=None if start == "nothing" else self._pretrained(name, start, seed),
             percent=percent,
+            share_from=seed if percent < 100 else 0,
             net=kind.net,
-            fit=replace(kind.supervised, seed=seed),
+            fit=replace(kind.fit, epochs=LABELLED[percent], seed=seed),
             augment=kind.augment,
         ).run()
         return self._evaluated(name, out, out)
@@ -246,12 +272,10 @@ def _method(
     if variant == "distillation":
         return Distill, {}
     flags = dict(kind.clip2scene)
-    if variant in ABLATIONS:
-        flags |= ABLATIONS[variant]
-    elif variant.startswith("sweeps: "):
-        flags["sweeps"] = int(variant.removeprefix("sweeps: "))
-    else:
+    if variant.startswith("prompts of "):
         flags["prompt"] = "; ".join(builtin_vocabulary(variant.removeprefix("prompts of ")).names)
+    else:
+        flags |= (ABLATIONS | kind.more)[variant]
     return Clip2Scene, flags
 
 

@@ -63,6 +63,11 @@ class BenchCns(BenchWorlds):
     def _is_fixed(self, variant: str) -> bool:
         return variant in ALONE
 
+    def _make(self, name: KindName) -> None:
+        super()._make(name)
+        if name == "street":
+            self._photos_of_streets()
+
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         out = self.work / name / f"seed-{seed}" / variant
         row: dict[str, object] = {"kind": name, "variant": variant, "seed": seed}

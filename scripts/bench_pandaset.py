@@ -78,7 +78,7 @@ class BenchPandaset:
         "truck",
         "pedestrian",
         "bicycle",
-        "drivable surface",
+        "driveable surface",
         "sidewalk",
         "terrain",
         "vegetation",
@@ -99,17 +99,22 @@ class BenchPandaset:
 
     def run(self) -> None:
         start = time.perf_counter()
+        if self.starts and len(self.starts) != len(self.seeds):
+            raise SystemExit(
+                f"{len(self.starts)} starts for {len(self.seeds)} seeds: give one for each, or none"
+            )
         index = read_index(self.index)
         rows = {f"seed {seed}": self._noisy(index, seed) | self._start(seed) for seed in self.seeds}
         names = next(iter(rows.values()))
         means = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
         held_out, taught = len(index.select("val")), len(index.select("train"))
+        labelled = len(index.select("train", 25, "frame"))
         report = Report(
             task=f"CLIP2Scene on PandaSet, {self.wrong:.0%} of the teacher's superpixels wrong; a start on worlds",
             protocol=f"{PROTOCOL}; means over seeds",
             classes=index.dataset.classes,
             metrics={**means, "gain": means["miou"] - means["teacher_miou"], **rows},
-            split=f"{held_out} held-out frames; {taught} frames for training, 1 of them with labels to fine-tune",
+            split=f"{held_out} held-out frames; {taught} for training, {labelled} of them labelled to fine-tune",
             weights={"clip": "true labels of points, texts of mini"},
             config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(NET)},
             seed=0,
@@ -121,10 +126,17 @@ class BenchPandaset:
 
     def _noisy(self, index: Index, seed: int) -> dict[str, float]:
         """The teacher and its pupil on the held-out frames."""
-        out, k = self.work / f"noisy-{seed}", len(index.dataset.classes)
+        out, k = self.work / f"noisy-{self.wrong:g}-{self.epochs}-{seed}", len(index.dataset.classes)
         vocabulary = Vocabulary(self.stand_ins)
         text = text_embeddings(vocabulary, "mini", torch.device("cpu"))
-        command = Clip2Scene(index=self.index, out=out, net=NET, fit=Fit(self.epochs, 1, seed=seed), sweeps=1)
+        command = Clip2Scene(
+            index=self.index,
+            out=out,
+            net=NET,
+            fit=Fit(self.epochs, 1, seed=seed),
+            sweeps=1,
+            self_training_from=self.epochs // 2,
+        )
         if not (out / "run.json").exists():
             scans = photographed(command)
             teacher = NoisyTruth(text, self._classes(scans, k, seed))
@@ -160,7 +172,10 @@ class BenchPandaset:
                 row, col = pairs.row_col[mine].T
                 votes = np.zeros((cut.max() + 1, k))
                 np.add.at(votes, (cut[row, col], labels[mine]), 1)
-                names = votes.argmax(axis=1)
+                unknown = random.integers(
+                    k, size=len(votes)
+                )  # what no labelled point shows has a name as well
+                names = np.where(votes.any(axis=1), votes.argmax(axis=1), unknown)
                 wrong = random.random(len(names)) < self.wrong
                 others = (names + random.integers(1, k, len(names))) % k
                 found[photo.path] = torch.from_numpy(np.where(wrong, others, names)[cut])
@@ -185,13 +200,13 @@ class BenchPandaset:
 
     def _start(self, seed: int) -> dict[str, float]:
         """Fine-tuned on the labels of one frame, from nothing and from a run on worlds."""
-        if len(self.starts) != len(self.seeds):
+        if not self.starts:
             return {}
         found = {}
         for name, init in ("from_nothing", None), ("from_worlds", self.starts[self.seeds.index(seed)]):
             command = Finetune(
                 index=self.index,
-                out=self.work / f"{name}-{seed}",
+                out=self.work / f"{name}-{self.epochs}-{seed}",
                 init=init,
                 percent=25,
                 share="frame",

@@ -64,7 +64,8 @@ class BenchSparse:
         metrics["growth"] = self._growth()
         report = Report(
             task="Time and memory of sparse convolution",
-            protocol=f"medians of {self.rounds} rounds in turn, in one process; memory: growth of the resident set",
+            protocol=f"medians of {self.rounds} rounds in turn, of ratios too, in one process; memory: growth of the "
+            "resident set",
             classes=(),
             metrics=metrics,
             split="synthetic clouds",
@@ -95,21 +96,21 @@ class BenchSparse:
         ways = convolutions()
         with torch.no_grad():
             forward = self._times({name: lambda way=way: way(x, weight, step) for name, way in ways.items()})
-        total = self._times({name: both(way) for name, way in ways.items()})
-        memory = {name: peak_growth(both(way)) for name, way in ways.items()}
+        works = {name: both(way) for name, way in ways.items()}
+        total, memory = self._times(works), self._memory(works)
         kernel_map = step.kernel_map
         flops = 6 * kernel_map.n_pairs * CHANNELS**2
         return {
             "voxels": len(voxels),
             "pairs per voxel": kernel_map.n_pairs / len(voxels),
-            "map_ms": 1e3 * self._times({"map": lambda: whole_map(voxels)})["map"],
-            "forward_ms": 1e3 * forward[OURS],
-            "forward_and_backward_ms": 1e3 * total[OURS],
-            "forward_ratio": forward[OURS] / forward[AUTOGRAD],
-            "forward_and_backward_ratio": total[OURS] / total[AUTOGRAD],
-            "memory_ratio": memory[OURS] / memory[AUTOGRAD],
-            "memory_mb": memory[OURS] / 1e6,
-            "share of torch.mm": flops / total[OURS] / 1e9 / gemm,
+            "map_ms": 1e3 * median(self._times({"map": lambda: whole_map(voxels)})["map"]),
+            "forward_ms": 1e3 * median(forward[OURS]),
+            "forward_and_backward_ms": 1e3 * median(total[OURS]),
+            "forward_ratio": ratio(forward, AUTOGRAD),
+            "forward_and_backward_ratio": ratio(total, AUTOGRAD),
+            "memory_ratio": ratio(memory, AUTOGRAD),
+            "memory_mb": median(memory[OURS]) / 1e6,
+            "share of torch.mm": flops / median(total[OURS]) / 1e9 / gemm,
         } | against_minkowski(total)
 
     def _step(self, voxels: Int64[Tensor, "v 4"]) -> dict[str, float]:
@@ -131,14 +132,14 @@ class BenchSparse:
         works = {name: step(way) for name, way in convolutions().items()}
         works["ours in bfloat16"] = step(convolutions()[OURS], "bfloat16")
         seconds = self._times(works)
-        memory = {name: peak_growth(works[name]) for name in (OURS, AUTOGRAD)}
+        memory = self._memory({name: works[name] for name in (OURS, AUTOGRAD)})
         modules.convolve_with = convolve_with
         return {
-            "step_ms": 1e3 * seconds[OURS],
-            "ratio": seconds[OURS] / seconds[AUTOGRAD],
-            "memory_ratio": memory[OURS] / memory[AUTOGRAD],
-            "memory_mb": memory[OURS] / 1e6,
-            "ratio in bfloat16": seconds["ours in bfloat16"] / seconds[AUTOGRAD],
+            "step_ms": 1e3 * median(seconds[OURS]),
+            "ratio": ratio(seconds, AUTOGRAD),
+            "memory_ratio": ratio(memory, AUTOGRAD),
+            "memory_mb": median(memory[OURS]) / 1e6,
+            "ratio in bfloat16": ratio(seconds, AUTOGRAD, "ours in bfloat16"),
         } | against_minkowski(seconds)
 
     def _growth(self) -> dict[str, float]:
@@ -151,11 +152,11 @@ class BenchSparse:
             seconds = self._times(
                 {"all": lambda x=x, w=weight, v=voxels: convolve(x, w, whole_map(v)).sum().backward()}
             )
-            found[f"{len(voxels)} voxels, us per voxel"] = 1e6 * seconds["all"] / len(voxels)
+            found[f"{len(voxels)} voxels, us per voxel"] = 1e6 * median(seconds["all"]) / len(voxels)
         return found
 
-    def _times(self, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-        """Median seconds of each, in turn."""
+    def _times(self, works: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Seconds of each in each round, in turn."""
         seconds: dict[str, list[float]] = {name: [] for name in works}
         for round_ in range(self.rounds + 1):
             for name, work in works.items():
@@ -164,7 +165,19 @@ class BenchSparse:
                 work()
                 if round_ > 0:
                     seconds[name].append(time.perf_counter() - start)
-        return {name: median(values) for name, values in seconds.items()}
+        return seconds
+
+    def _memory(self, works: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Bytes by which each makes the process grow in each round, in turn."""
+        rounds = [
+            {name: float(peak_growth(work)) for name, work in works.items()} for _ in range(self.rounds)
+        ]
+        return {name: [each[name] for each in rounds] for name in works}
+
+
+def ratio(found: Mapping[str, list[float]], against: str, of: str = OURS) -> float:
+    """Median over rounds, so that a slow moment of the machine meets both."""
+    return median(a / b for a, b in zip(found[of], found[against], strict=True))
 
 
 def convolutions() -> dict[str, Convolve]:
@@ -178,9 +191,9 @@ def convolutions() -> dict[str, Convolve]:
     return ways
 
 
-def against_minkowski(seconds: Mapping[str, float]) -> dict[str, float]:
+def against_minkowski(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """The ratio, where MinkowskiEngine is installed."""
-    return {"ratio to MinkowskiEngine": seconds[OURS] / seconds[MINKOWSKI]} if MINKOWSKI in seconds else {}
+    return {"ratio to MinkowskiEngine": ratio(seconds, MINKOWSKI)} if MINKOWSKI in seconds else {}
 
 
 def by_autograd(

@@ -105,12 +105,15 @@ class MinkUNet(nn.Module):
         x = self.relu(self.bn0(self.conv0p1s1(x)))
         skips = [x]
         for i, name in enumerate(_DOWN):
-            x = self._stage(x, name, f"bn{i + 1}")
+            x = self.relu(self._normed(x, name, f"bn{i + 1}"))
             x = self.get_submodule(f"block{i + 1}")(x)
             skips.append(x)
         skips.pop()
         for i, name in enumerate(_UP):
-            x = concatenate([self._stage(x, name, f"bntr{i + 4}"), skips.pop()])
+            x = self._normed(x, name, f"bntr{i + 4}")
+            x = self.relu(
+                concatenate([x, skips.pop()])
+            )  # of skips, no change; one copy of x is kept, not two
             x = self.get_submodule(f"block{i + 5}")(x)
         return x
 
@@ -118,8 +121,8 @@ class MinkUNet(nn.Module):
         """What each head makes of the features."""
         return {name: self.get_submodule(name)(x).features for name in self.head_names}
 
-    def _stage(self, x: SparseTensor, convolution: str, norm: str) -> SparseTensor:
-        return self.relu(self.get_submodule(norm)(self.get_submodule(convolution)(x)))
+    def _normed(self, x: SparseTensor, convolution: str, norm: str) -> SparseTensor:
+        return self.get_submodule(norm)(self.get_submodule(convolution)(x))
 
 
 _DOWN = ("conv1p1s2", "conv2p2s2", "conv3p4s2", "conv4p8s2")

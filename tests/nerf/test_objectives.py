@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from nerf_methods.objectives import (
+    FromCenter,
     PairRule,
     class_distillation,
     clip_distillation,
@@ -20,12 +21,22 @@ def leaf(values) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64, requires_grad=True)
 
 
+def distilled(rendered, teacher, selection, center=None) -> torch.Tensor:
+    """Of the features themselves."""
+    products = torch.einsum("rd,rsd->rs", rendered, teacher)
+    from_center = None
+    if center is not None:
+        from_center = FromCenter(rendered @ center, teacher @ center, center @ center)
+    gram = teacher @ teacher.mT
+    return clip_distillation(products, rendered.square().sum(1), gram, selection, from_center)
+
+
 def test_value_and_gradients_are_those_of_the_published_code():
     """Golden numbers: 3D-OVS's own functions, run in float64 on this input."""
     rendered = leaf([[1.0, 0.5], [-0.2, 2.0]])
     selection = leaf([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
     teacher = leaf([[[1.0, 0], [0, 1], [0.6, 0.8]], [[0, 1.0], [0.8, 0.6], [1, 0]]]).detach()
-    loss = clip_distillation(rendered, teacher, selection)
+    loss = distilled(rendered, teacher, selection)
     loss.backward()
     assert loss.item() == pytest.approx(-0.6396042791947739, abs=1e-12)
     by_rendered = [[0.034757066782, -0.069514133564], [-0.236553116033, -0.023655311603]]
@@ -42,26 +53,41 @@ def test_a_feature_along_the_mixture_is_the_optimum_whatever_its_length():
     teacher = F.normalize(torch.randn(6, 3, 8), dim=-1)
     selection = torch.rand(6, 3).softmax(-1)
     mixture = torch.stack([sum(selection[r, s] * teacher[r, s] for s in range(3)) for r in range(6)])
-    assert clip_distillation(5 * mixture, teacher, selection).item() == pytest.approx(-1, abs=1e-6)
-    assert clip_distillation(-mixture, teacher, selection).item() == pytest.approx(1, abs=1e-6)
+    assert distilled(5 * mixture, teacher, selection).item() == pytest.approx(-1, abs=1e-6)
+    assert distilled(-mixture, teacher, selection).item() == pytest.approx(1, abs=1e-6)
 
 
 def test_from_the_center_features_that_hardly_differ_are_far_apart():
     """Two directions of a cosine of 0.995, on either side of what they share."""
-    teacher = F.normalize(torch.tensor([[[1.0, 0.05]], [[1.0, -0.05]]]), dim=-1)
-    center, selection = teacher.mean((0, 1)), torch.ones(2, 1)
+    double = torch.float64
+    teacher = F.normalize(torch.tensor([[[1.0, 0.05]], [[1.0, -0.05]]], dtype=double), dim=-1)
+    center, selection = teacher.mean((0, 1)), torch.ones(2, 1, dtype=double)
     swapped = 7 * teacher[:, 0].flip(0)
-    assert clip_distillation(swapped, teacher, selection).item() == pytest.approx(-0.995, abs=1e-3)
-    assert clip_distillation(swapped, teacher, selection, center).item() == pytest.approx(1, abs=1e-6)
-    assert clip_distillation(7 * teacher[:, 0], teacher, selection, center).item() == pytest.approx(
-        -1, abs=1e-6
-    )
+    assert distilled(swapped, teacher, selection).item() == pytest.approx(-0.995, abs=1e-3)
+    assert distilled(swapped, teacher, selection, center).item() == pytest.approx(1, abs=1e-6)
+    assert distilled(7 * teacher[:, 0], teacher, selection, center).item() == pytest.approx(-1, abs=1e-6)
+
+
+def test_inner_products_give_the_angle_between_vectors_from_the_center():
+    torch.manual_seed(0)
+    double = torch.float64
+    rendered = torch.randn(9, 7, dtype=double, requires_grad=True)
+    teacher = F.normalize(torch.randn(9, 3, 7, dtype=double) + 1, dim=-1)
+    selection = torch.rand(9, 3, dtype=double, requires_grad=True)
+    center = teacher.mean((0, 1))
+    ours = F.normalize(rendered, dim=1) - center
+    theirs = F.normalize((selection[..., None] * teacher).sum(1), dim=1) - center
+    expected = -F.cosine_similarity(ours, theirs, dim=1).mean()
+    found = distilled(rendered, teacher, selection, center)
+    torch.testing.assert_close(found, expected)
+    leaves = rendered, selection
+    torch.testing.assert_close(torch.autograd.grad(found, leaves), torch.autograd.grad(expected, leaves))
 
 
 def test_a_ray_without_a_feature_gives_a_finite_gradient():
     rendered = torch.zeros(2, 4, requires_grad=True)
     teacher = F.normalize(torch.ones(2, 3, 4), dim=-1)
-    clip_distillation(rendered, teacher, torch.full((2, 3), 1 / 3)).backward()
+    distilled(rendered, teacher, torch.full((2, 3), 1 / 3)).backward()
     assert rendered.grad is not None
     assert rendered.grad.isfinite().all()
 

@@ -88,6 +88,49 @@ def test_losses_and_gradients_are_those_of_the_published_form(monkeypatch):
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
 
 
+def test_losses_from_the_center_are_those_of_features_that_are_formed(monkeypatch):
+    torch.manual_seed(0)
+    model = make_model()
+    model.losses = LossConfig("ovs3d").resolve()
+    d = model.context.clip.d
+    text = F.normalize(torch.randn(CLASSES, d, dtype=torch.float64), dim=-1)
+    monkeypatch.setattr(Ovs3dModel, "class_texts", lambda _: text)
+    surface, _ = make_batches(d)
+    surface = replace(surface, center=surface.center + 0.2)
+    found = semantics.semantic_losses(model, surface)
+    code, opacity = semantics._render_code(model, surface.points, surface.weights)
+    lifted = torch.cat([code, opacity], dim=1)
+    chosen = (
+        model.selection(surface.points.flatten(0, 1)).view(50, SAMPLES, -1) * surface.weights[..., None]
+    ).sum(1)
+    chosen = (chosen / model.losses.selection_temperature).softmax(-1)
+    own = [F.normalize(lifted.detach() @ model.feature.columns(scale).T, dim=-1) for scale in range(SCALES)]
+    agreement = F.cosine_similarity(
+        torch.stack(own, dim=1) - surface.center, surface.teacher - surface.center, dim=-1
+    )
+    ours = F.normalize(lifted @ model.feature.columns().T, dim=-1) - surface.center.mean(0)
+    mixture = F.normalize((chosen.detach()[..., None] * surface.teacher).sum(1), dim=-1)
+    expected = {
+        "scale_loss": -agreement.mean(),
+        "selection_loss": -(chosen * agreement.detach()).sum(1).mean(),
+        "clip_loss": -F.cosine_similarity(ours, mixture - surface.center.mean(0), dim=-1).mean(),
+    }
+    parameters = [*model.feature.parameters(), *model.selection.parameters()]
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss)
+        theirs, mine = (
+            torch.autograd.grad(each, parameters, retain_graph=True, allow_unused=True)
+            for each in (loss, found[name])
+        )
+        assert any(gradient is not None for gradient in theirs)
+        for parameter, mine_of_it, theirs_of_it in zip(parameters, mine, theirs, strict=True):
+            nothing = torch.zeros_like(parameter)
+            torch.testing.assert_close(
+                nothing if mine_of_it is None else mine_of_it,
+                nothing if theirs_of_it is None else theirs_of_it,
+            )
+
+
 def selected(model: Ovs3dModel, surface: SurfaceBatch) -> torch.Tensor:
     """Mean over rays of what the selection volume makes of each scale."""
     values = (
@@ -102,8 +145,8 @@ def test_selection_turns_to_the_scale_that_the_field_foretells():
     model.losses = LossConfig("clip").resolve()
     surface, _ = make_batches(model.context.clip.d)
     with torch.no_grad():
-        code, opacity, _ = semantics._render_code(model, surface.points, surface.weights)
-        foretold = F.normalize(model.feature.decode_scales(code, opacity)[:, 1], dim=-1)
+        lifted = torch.cat(semantics._render_code(model, surface.points, surface.weights), dim=1)
+        foretold = F.normalize(lifted @ model.feature.columns(1).T, dim=-1)
         surface.teacher[:, 1] = foretold
     relevancy = surface.relevancy[..., :0]  # no RDA
     surface = replace(surface, center=surface.teacher.mean(0), relevancy=relevancy)

@@ -2,7 +2,7 @@
 
 import torch
 
-from nerf_methods.rendering import composite, heaviest, visible
+from nerf_methods.rendering import composite, composite_all, heaviest, visible
 
 
 def random(*shape, seed=0):
@@ -20,6 +20,13 @@ def test_compositing_is_a_weighted_sum_over_each_rays_points():
             )
             torch.testing.assert_close(found[r, channel], expected)
     assert found[2].tolist() == [0, 0]
+
+
+def test_compositing_rays_of_as_many_points_is_the_same():
+    values, weights = random(5, 3, 2) - 0.5, random(5, 3, seed=1)
+    ray = torch.arange(5).repeat_interleave(3)
+    expected = composite(values.flatten(0, 1), weights.flatten(), ray, 5)
+    torch.testing.assert_close(composite_all(values, weights), expected)
 
 
 def test_gradients_of_compositing_reach_values_and_weights():

@@ -150,6 +150,11 @@ def test_shares_count_scenes_or_frames(tmp_path):
     assert chosen(50.0) == [str(i) for i in range(30) if i // 3 % 2 == 0]
     assert chosen(10.0) == ["0", "1", "2"]
     assert chosen(20.0, "frame") == [str(i) for i in range(0, 30, 5)]
+    assert chosen(10.0, "scene", 9) == ["27", "28", "29"]
+    assert chosen(20.0, "frame", 2) == [str(i) for i in range(2, 30, 5)]
+    for percent, first in ((10.0, 10), (1.0, 10), (100.0, 1), (10.0, -1)):
+        with pytest.raises(InputError, match=r"begins with number 0 to \d"):
+            index.select("train", percent, "scene", first)
     for wrong in (0.0, -10.0, 30.0, 150.0):
         with pytest.raises(InputError, match="share"):
             index.select("train", wrong)

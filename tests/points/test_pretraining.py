@@ -189,6 +189,15 @@ def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -
     return Consistency(model.eval(), command.fit, samples, text, known, command)
 
 
+def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path):
+    flags = ["--semantic", "none", "--fit.epochs", "1"]
+    run = load_run(pretrained([*METHODS["clip2scene"], *flags], index, tmp_path / "run"))
+    assert list(run.about.heads) == [TEXT]
+    assert all(
+        np.isfinite(value) and value for value in losses(tmp_path / "run", "spatial_temporal").values()
+    )
+
+
 def test_distractors_teach_nothing(index, teacher):
     samples = paired(index, teacher)
     batch = samples[0, 0]
