@@ -27,5 +27,5 @@ def answer_pictures(
         colors = heat[(255 * (score[..., 0] - RELEVANT) / (1 - RELEVANT)).long().clamp(0, 255)]
         pictures[f"relevancy_{i}"] = score
         pictures[f"composited_{i}"] = torch.where(score > max(RELEVANT, query.threshold), colors, rgb)
-    labels = torch.from_numpy(label_colors(query.labels(similarity).cpu().numpy()))
+    labels = torch.from_numpy(label_colors(query.labels(similarity, scores).cpu().numpy()))
     return pictures | {"segmentation": labels.to(rgb) / 255}

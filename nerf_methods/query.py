@@ -60,10 +60,19 @@ class Query:
         index = torch.tensor([*self.known, -1], device=similarity.device)  # -1 picks the last
         return index[labels(asked, self.distractors)]
 
-    def labels(self, similarity: Float[Tensor, "*n t"]) -> Int[Tensor, "*n"]:
-        """The same, and -1 where its relevancy is below the threshold."""
+    def labels(
+        self, similarity: Float[Tensor, "*n t"], relevancies: Float[Tensor, "*n k"] | None = None
+    ) -> Int[Tensor, "*n"]:
+        """The same, and -1 where its relevancy is below the threshold.
+
+        Args:
+            relevancies: of the prompts, if they were found before.
+        """
         best = self.best(similarity)
-        score = self.relevancies(similarity).gather(-1, best.clamp(min=0)[..., None])[..., 0]
+        if self.threshold <= 0:
+            return best
+        scores = self.relevancies(similarity) if relevancies is None else relevancies
+        score = scores.gather(-1, best.clamp(min=0)[..., None])[..., 0]
         return best.masked_fill(score < self.threshold, -1)
 
 

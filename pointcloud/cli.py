@@ -72,12 +72,13 @@ class Evaluate(_Question):
     split: Literal["train", "val", "test"] = "val"
     """Which scans."""
     of: Literal["points", "photos", "both"] = "points"
-    """What is labelled: points; photos, by the network of photos of pretrain cns, or by CLIP without --run; points by
-    both networks together."""
+    """What is labelled: points, photos, or points by both networks of pretrain cns together."""
     rotations: int = 1
     """Mean over so many turned copies of each scan."""
     predictions: bool = False
     """Also write the labels of each scan, as the data set's own benchmark wants them."""
+    shown: bool = False
+    """Also measure the points that a photo shows by themselves: CLIP alone has no answer for others."""
     refine: Refine = "none"
     """Without --run: what masks make of CLIP's labels, as in pretrain cns."""
     margin: float = 0.0

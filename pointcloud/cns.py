@@ -178,10 +178,8 @@ def cns(command: Cns) -> None:
     training = CrossModal(BothNetworks(model, image), samples, text[:known], axes, command)
     about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
     if train(training, model, about, command.out):
-        size = command.image.height, command.image.width
-        write_image_net(
-            command.out, ImageAbout(command.image.name, heads, teacher.clip.weights, *size), image
-        )
+        about_image = ImageAbout(command.image.name, heads, teacher.clip.weights, command.image.width)
+        write_image_net(command.out, about_image, image)
 
 
 def axes_of(sam: SamFeatures, samples: CnsSamples, channels: int) -> Tensor:

@@ -9,11 +9,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import labels
-from pointcloud.config import Augment
+from pointcloud.config import Augment, Pairing
+from pointcloud.index import IGNORE, Index
+from pointcloud.pairing import pair
 from pointcloud.runs import Run
-from pointcloud.samples import Batch, Samples
+from pointcloud.samples import Batch, Samples, scan_file
+from pointcloud.scans import read_scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +67,29 @@ def confusion_of(found: Iterator[Answer], k: int, also: Sequence[Callable[[Answe
         for consumer in also:
             consumer(each)
     return confusion
+
+
+@dataclass(eq=False)
+class OfShown:
+    """Counts of the points that a photo of their frame shows, alone."""
+
+    index: Index
+    how: Pairing
+    confusion: Confusion
+    labelled: int = 0
+    """Points with truth that were met, shown or not."""
+
+    def __call__(self, answer: Answer) -> None:
+        frame = self.index[answer.position]
+        pairs = pair(read_scan(scan_file(frame), self.index.dataset), frame.photos, self.how)
+        point = torch.from_numpy(pairs.point).unique()
+        self.confusion = self.confusion.update(answer.truth[point], answer.prediction[point])
+        self.labelled += int((answer.truth != IGNORE).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Share of the points that is shown, and figures of these alone."""
+        return {
+            "shown": float(self.confusion.counts.sum()) / self.labelled,
+            "miou_shown": miou(self.confusion),
+            "accuracy_shown": pixel_accuracy(self.confusion),
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import Net
 from pointcloud.evaluate import PROTOCOL as POINTS
-from pointcloud.evaluate import Answer, answers, confusion_of
+from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
 from pointcloud.evaluate_photos import by_clip, by_network, photo_answers, together
 from pointcloud.image_runs import load_image_run
@@ -50,14 +50,23 @@ def evaluate(command: Evaluate) -> Path:
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
             f"order {'; '.join(classes)}"
         )
-    if command.predictions and command.of == "photos":
-        raise InputError("--predictions are labels of points: leave out --of photos")
+    if (command.predictions or command.shown) and command.of == "photos":
+        raise InputError("--predictions and --shown are about points: leave out --of photos")
     positions = index.select(command.split)
+    if command.shown:
+        photos_of(index, positions)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
-    also = [writer(index, command.out, command.split)] if command.predictions else []
+    also: list[Callable[[Answer], None]] = []
+    if command.predictions:
+        also.append(writer(index, command.out, command.split))
+    of_shown = OfShown(index, command.pairs, Confusion.empty(len(classes)))
+    if command.shown:
+        also.append(of_shown)
     confusion = confusion_of(asked.answers, len(classes), also)
     metrics = segmentation_metrics(confusion, vocabulary.names)
+    if command.shown:
+        metrics |= of_shown.metrics()
     if command.run_folder is None:
         metrics |= _of_answered(confusion)
     return Report(

@@ -29,9 +29,8 @@ class ImageAbout:
     """Name and channels of each head; ``final`` answers to texts."""
     weights: str
     """CLIP weights whose texts it answers to."""
-    height: int
-    """Rows and columns of the photos that it takes."""
     width: int
+    """Columns of the photos that it takes; rows are as many as keep the proportions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +44,9 @@ class ImageRun:
     def similarities(
         self, image: UInt8[Tensor, "h w 3"], embeddings: Float[Tensor, "t d"]
     ) -> Float[Tensor, "t gh gw"]:
-        """Cosines with texts on a coarse grid that covers the photo."""
+        """Cosines with texts on a coarse grid that covers the photo, which keeps its proportions."""
         device = self.net.mean.device
-        size = [self.about.height, self.about.width]
+        size = [max(1, round(self.about.width * len(image) / image.shape[1])), self.about.width]
         colours = tv.resize(image.permute(2, 0, 1), size, antialias=True).to(device).float() / 255
         features = self.net(colours[None])[TEXT][0].permute(1, 2, 0)
         return similarity(features, embeddings.to(device)).permute(2, 0, 1).cpu()

@@ -6,6 +6,7 @@ docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines; 
 """
 
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
 from pointcloud.config import ImageNet, Latent, Teacher
 from pointcloud.evaluate import PROTOCOL
+from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Cns
 
@@ -69,6 +71,7 @@ class BenchCns(BenchWorlds):
             self._photos_of_streets()
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
+        start = time.perf_counter()
         out = self.work / name / f"seed-{seed}" / variant
         row: dict[str, object] = {"kind": name, "variant": variant, "seed": seed}
         if variant in ALONE:
@@ -78,8 +81,9 @@ class BenchCns(BenchWorlds):
                 self._train(name, variant, seed, out)
             found = {of: self._asked(name, of, out, out, {}) for of in ("points", "photos", "both")}
         for of, report in found.items():
-            row |= {f"{of}_{name}": report["metrics"][name] for name in ("miou", "accuracy")}
-        add_row(self.rows, row)
+            shown = () if of == "photos" else ("miou_shown", "accuracy_shown")
+            row |= {f"{of}_{name}": report["metrics"][name] for name in ("miou", "accuracy", *shown)}
+        add_row(self.rows, row | {"seconds": time.perf_counter() - start})
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
         kind = KINDS[name]
@@ -99,8 +103,9 @@ class BenchCns(BenchWorlds):
         index = index_of(self.work, kind, "test")
         if of == "photos" and kind == "street":
             index = self._photos_of_streets()
-        Evaluate(run_folder=run, index=index, out=out / of, split="test", of=of, **flags).run()
-        return json.loads((out / of / "report.json").read_text())
+        shown = of != "photos"
+        asked = Evaluate(run_folder=run, index=index, out=out / of, split="test", of=of, shown=shown, **flags)
+        return json.loads(evaluate(asked).read_text())
 
     def _photos_of_streets(self) -> Path:
         """The index of the photos of the same streets with masks."""
@@ -118,7 +123,7 @@ class BenchCns(BenchWorlds):
             for variant in self._variants(kind):
                 mine = rows_of(rows, kind=kind, variant=variant)
                 if mine:
-                    names = [name for name in mine[0] if name.endswith(("_miou", "_accuracy"))]
+                    names = [name for name in mine[0] if name.startswith(("points_", "photos_", "both_"))]
                     means = {name: float(np.mean([row[name] for row in mine])) for name in names}
                     metrics[f"{kind}: {variant}"] = means | {"runs": len(mine)}
         report = Report(
@@ -130,7 +135,7 @@ class BenchCns(BenchWorlds):
             weights={"clip": "mini", "sam": "mini"},
             config={"image": asdict(SMALL)},
             seed=0,
-            seconds=0.0,
+            seconds=sum(row["seconds"] for row in rows),
             **environment(),
         )
         path.write_text(report.to_json())

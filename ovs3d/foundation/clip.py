@@ -9,7 +9,7 @@ from typing import Any, Literal
 import open_clip
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import SimpleTokenizer
@@ -95,7 +95,7 @@ class Clip:
         for text in texts:
             self._check(text)
         tokens = self.tokenizer(list(texts), context_length=self.model.context_length)
-        return self.model.encode_text(tokens.to(self.device), normalize=True)
+        return F.normalize(_encode_tokens(self.model, tokens.to(self.device)), dim=-1)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """The words of a text with a token that the weights were never trained on; real CLIPs have none."""
@@ -121,6 +121,21 @@ class Clip:
         pieces = [self.tokenizer.decoder[i] for i in sorted(self.known_ids or ())]
         words = [piece.removesuffix("</w>") for piece in pieces if piece.endswith("</w>")]
         return [word for word in words if len(word) > 1]
+
+
+def _encode_tokens(model: open_clip.CLIP, tokens: Int[Tensor, "k n"]) -> Float[Tensor, "k d"]:
+    """What ``model.encode_text`` computes, without the padding behind the end of the longest text.
+
+    The mask is causal, so no padding reaches the token that is read out: of 77 tokens, a prompt needs ten or so.
+    """
+    usual = model.text_pool_type == "argmax" and isinstance(model.text_projection, Tensor)
+    if model.attn_mask is None or not usual:
+        return model.encode_text(tokens)
+    ends = tokens.argmax(dim=1)  # as open_clip finds them
+    n = int(ends.max()) + 1
+    x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
+    return x[torch.arange(len(x)), ends] @ model.text_projection
 
 
 def load_clip(

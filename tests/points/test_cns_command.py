@@ -158,7 +158,7 @@ QUESTIONS = {
     "refined run": (["--run", "{run}", "--refine", "hard"], "--refine is about CLIP's labels"),
     "predictions of photos": (
         ["--run", "{run}", "--of", "photos", "--predictions"],
-        "--predictions are labels of points",
+        "--predictions and --shown are about points",
     ),
     "no truth": (
         ["--run", "{run}", "--of", "photos", "--index", "{bare}"],

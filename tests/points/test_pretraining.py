@@ -404,7 +404,7 @@ def test_a_broken_photo_is_named(tmp_path, capsys):
 def test_clip_by_itself_is_measured_on_all_points_and_on_those_that_a_photo_shows(tmp_path, capsys):
     path = write_tiny(tmp_path / "data", train=1, val=2, photos=True)
     (tmp_path / "data" / "ovs3d.yaml").write_text("weights: mini\n")
-    ask = ["evaluate", "--index", str(path), "--out", str(tmp_path / "report"), "--predictions"]
+    ask = ["evaluate", "--index", str(path), "--out", str(tmp_path / "report"), "--predictions", "--shown"]
     main([*ask, "--prompt", "white table; red box"])
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     metrics = report["metrics"]
@@ -419,4 +419,7 @@ def test_clip_by_itself_is_measured_on_all_points_and_on_those_that_a_photo_show
     assert metrics["accuracy"] == pytest.approx(right.sum() / known.sum())
     assert metrics["accuracy_answered"] == pytest.approx(right.sum() / (known & said).sum())
     assert metrics["miou"] < metrics["miou_answered"]
+    for name in ("miou", "accuracy"):
+        assert metrics[f"{name}_shown"] == pytest.approx(metrics[f"{name}_answered"])
+    assert metrics["shown"] == pytest.approx(metrics["answered"])
     assert "| answered |" in capsys.readouterr().out

@@ -277,3 +277,17 @@ def test_a_vit_b_16_of_random_weights_is_loaded_by_path(tmp_path, monkeypatch):
     assert (clip.d, clip.image_size, clip.model.context_length) == (512, 224, 77)
     assert isinstance(clip.model.visual.transformer.resblocks[0].mlp.gelu, open_clip.transformer.QuickGELU)
     assert dataclasses.is_dataclass(clip)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_texts_are_read_to_the_end_of_the_longest_where_no_padding_is_seen(causal):
+    clip = load_clip("mini")
+    model = copy.deepcopy(clip.model)
+    clip = dataclasses.replace(clip, model=model)
+    if not causal:
+        model.attn_mask = None
+    texts, seen = ["mug", "red mug"], []
+    expected = model.encode_text(clip.tokenizer(texts, context_length=model.context_length), normalize=True)
+    model.transformer.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    torch.testing.assert_close(clip.encode_texts(texts), expected)
+    assert seen == [4 if causal else model.context_length]  # start, red, mug, end
