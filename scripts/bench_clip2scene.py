@@ -177,7 +177,7 @@ class BenchClip2Scene(BenchWorlds):
         ]
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
-        start = time.perf_counter()
+        began = time.perf_counter()
         out = self.work / name / f"seed-{seed}" / variant
         if variant == "CLIP alone":
             found = self._evaluated(name, None, out)
@@ -188,7 +188,7 @@ class BenchClip2Scene(BenchWorlds):
             self._pretrained(name, variant, seed)
             found = self._evaluated(name, out, out)
         metrics = found["metrics"]
-        row = {"kind": name, "variant": variant, "seed": seed, "seconds": time.perf_counter() - start}
+        row = {"kind": name, "variant": variant, "seed": seed, "seconds": time.perf_counter() - began}
         row |= {key: value for key, value in metrics.items() if not isinstance(value, dict)}
         add_row(self.rows, row)
 

@@ -128,14 +128,17 @@ def _encode_tokens(model: open_clip.CLIP, tokens: Int[Tensor, "k n"]) -> Float[T
 
     The mask is causal, so no padding reaches the token that is read out: of 77 tokens, a prompt needs ten or so.
     """
-    usual = model.text_pool_type == "argmax" and isinstance(model.text_projection, Tensor)
-    if model.attn_mask is None or not usual:
+    mask, projection = model.attn_mask, model.text_projection
+    if not (isinstance(mask, Tensor) and isinstance(projection, Tensor)) or model.text_pool_type != "argmax":
         return model.encode_text(tokens)
     ends = tokens.argmax(dim=1)  # as open_clip finds them
     n = int(ends.max()) + 1
-    x = model.token_embedding(tokens[:, :n]) + model.positional_embedding[:n]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:n, :n]))
-    return x[torch.arange(len(x)), ends] @ model.text_projection
+    x = (
+        model.get_submodule("token_embedding")(tokens[:, :n])
+        + model.get_parameter("positional_embedding")[:n]
+    )
+    x = model.get_submodule("ln_final")(model.get_submodule("transformer")(x, attn_mask=mask[:n, :n]))
+    return x[torch.arange(len(x)), ends] @ projection
 
 
 def load_clip(
