@@ -78,6 +78,11 @@ class AppearanceField(nn.Module):
         return torch.sigmoid(self.diffuse(hidden) + sheen)
 
 
+def squared_lengths(lifted: Float[Tensor, "r c"], columns: Float[Tensor, "d c"]) -> Float[Tensor, " r"]:
+    """Of the features that a matrix makes of code and opacity, without forming them."""
+    return ((lifted @ (columns.T @ columns)) * lifted).sum(-1)
+
+
 class FeatureField(nn.Module):
     """CLIP features of points, linear in a low-rank code: F(x) = A a(x) + b.
 
@@ -148,8 +153,7 @@ class FeatureField(nn.Module):
     @staticmethod
     def _unit(lifted: Float[Tensor, "r c"], columns: Float[Tensor, "d c"]) -> Float[Tensor, "r c"]:
         """Code and opacity divided by the length of their feature."""
-        squared = ((lifted @ (columns.T @ columns)) * lifted).sum(-1, keepdim=True)
-        return lifted / squared.clamp(min=1e-12).sqrt()
+        return lifted / squared_lengths(lifted, columns)[:, None].clamp(min=1e-12).sqrt()
 
     @torch.no_grad()
     def observe(self, code: Float[Tensor, "r c"], opacity: Float[Tensor, "r 1"]) -> None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nerf_methods.cameras import cell_centers, rays_through
 from nerf_methods.datamanager import Ovs3dDataManager
+from nerf_methods.field import squared_lengths
 from nerf_methods.model import Ovs3dModel
 from nerf_methods.objectives import (
     TINY,
@@ -190,7 +191,7 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
     if losses.distill == "features":
         found["clip_loss"] = clip_distillation(
             (products[..., :-1] * lifted[:, None]).sum(-1),
-            ((lifted @ (mixture.T @ mixture)) * lifted).sum(-1),
+            squared_lengths(lifted, mixture),
             gram,
             chosen,
             FromCenter(lifted @ (mixture.T @ center), products[..., -1], center.square().sum()),

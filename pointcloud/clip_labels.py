@@ -14,7 +14,7 @@ from pointcloud.frame import Photo
 from pointcloud.masks import Masks
 from pointcloud.refine import UNSURE, decided, normalised, sums_of_masks, votes
 from pointcloud.runs import TEMPERATURE
-from pointcloud.teacher import Teacher, sample
+from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
@@ -65,8 +65,7 @@ class ClipLabels:
     def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The votes of each mask of a photo, from all of its pixels."""
         if photo.path not in self._of_masks:
-            size = photo.camera.height, photo.camera.width
-            pixels = torch.cartesian_prod(*map(torch.arange, size))
+            pixels = pixels_of(photo)
             sums = sums_of_masks(self._votes(photo, pixels), self.mask_at(photo, pixels))
             self._of_masks[photo.path] = votes(normalised(sums), self.refine)
         return self._of_masks[photo.path]

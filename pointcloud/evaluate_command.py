@@ -53,7 +53,7 @@ def evaluate(command: Evaluate) -> Path:
     if (command.predictions or command.shown) and command.of == "photos":
         raise InputError("--predictions and --shown are about points: leave out --of photos")
     positions = index.select(command.split)
-    if command.shown:
+    if command.shown or command.run_folder is None:
         photos_of(index, positions)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
@@ -99,7 +99,6 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
         raise InputError("--of both needs the two networks of a --run of pretrain cns")
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
-    photos_of(index, positions)
     teacher = load_teacher(command.teacher, index.dataset.root)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
     masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)

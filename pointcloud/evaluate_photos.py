@@ -18,11 +18,11 @@ from pointcloud.frame import Photo
 from pointcloud.image_runs import ImageRun
 from pointcloud.index import IGNORE, Index
 from pointcloud.pairing import pair
-from pointcloud.refine import UNSURE
+from pointcloud.refine import UNSURE, normalised
 from pointcloud.runs import TEMPERATURE, Run
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
-from pointcloud.teacher import sample
+from pointcloud.teacher import pixels_of, sample
 
 PROTOCOL = "labels of all pixels, pooled over the photos; absent classes are skipped"
 Segmenter = Callable[[Photo], Int64[Tensor, " n"]]
@@ -54,7 +54,7 @@ def by_clip(clip: ClipLabels) -> Segmenter:
     """CLIP's labels, brought to one in masks."""
 
     def segment(photo: Photo) -> Int64[Tensor, " n"]:
-        pixels = _pixels(photo)
+        pixels = pixels_of(photo)
         return clip.labels(clip.scores(photo, pixels, clip.mask_at(photo, pixels))).clamp_min(UNSURE)
 
     return segment
@@ -65,7 +65,7 @@ def by_network(run: ImageRun, embeddings: Float[Tensor, "t d"], distractors: int
 
     def segment(photo: Photo) -> Int64[Tensor, " n"]:
         grid = run.similarities(read_image(photo.path), embeddings)
-        return labels(sample(grid, photo, _pixels(photo)), distractors)
+        return labels(sample(grid, photo, pixels_of(photo)), distractors)
 
     return segment
 
@@ -82,18 +82,12 @@ def together(
         batch = samples.batch(scan, (0, item))
         own = run.logits(batch.to(run.device).points, vocabulary, embeddings).softmax(dim=1).cpu()
         pairs = pair(scan, frame.photos, how)
-        seen, count = torch.zeros_like(own), own.new_zeros(len(own), 1)
+        seen = torch.zeros_like(own)
         for number, photo in enumerate(frame.photos):
             mine = pairs.photo == number
             point = torch.from_numpy(pairs.point[mine])
             grid = image.similarities(read_image(photo.path), embeddings)
             found = probabilities(sample(grid, photo, torch.from_numpy(pairs.row_col[mine])), TEMPERATURE)
             seen.index_add_(0, point, found)
-            count.index_add_(0, point, torch.ones(len(point), 1))
-        both = torch.where(count > 0, (own + seen / count.clamp_min(1)) / 2, own)
+        both = torch.where(seen.any(dim=1, keepdim=True), (own + normalised(seen)) / 2, own)
         yield answer(both, batch, len(vocabulary.distractors))
-
-
-def _pixels(photo: Photo) -> Int64[Tensor, "n 2"]:
-    """All of a photo, row by row."""
-    return torch.cartesian_prod(torch.arange(photo.camera.height), torch.arange(photo.camera.width))

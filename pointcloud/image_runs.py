@@ -11,11 +11,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from ovs3d.errors import InputError
-from ovs3d.foundation.state_dict import load_strictly, read_state_dict
 from ovs3d.query import similarity
 from pointcloud.config import ImageNetName
 from pointcloud.nets.deeplab import DeepLab
-from pointcloud.runs import TEXT, write_network
+from pointcloud.runs import TEXT, read_network, write_network
 
 _KIND, _VERSION = "ovs3d image network", 1
 
@@ -77,8 +76,5 @@ def load_image_run(folder: Path, device: torch.device) -> ImageRun:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not what ovs3d-points pretrain cns writes ({error})") from error
-    weights = folder / "image.safetensors"
-    if not weights.is_file():
-        raise InputError(f"no weights at {weights}")
-    load_strictly(net, read_state_dict(weights), str(weights))
+    read_network(folder / "image.safetensors", net)
     return ImageRun(about, net.to(device).eval())

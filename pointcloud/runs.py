@@ -120,6 +120,17 @@ def write_network(folder: Path, weights: str, model: nn.Module, about: str, head
             file.write(content)
 
 
+def read_network(weights: Path, model: nn.Module) -> None:
+    """Load what `write_network` wrote.
+
+    Raises:
+        InputError: there is none, or it is damaged or of another architecture.
+    """
+    if not weights.is_file():
+        raise InputError(f"no weights at {weights}")
+    load_strictly(model, read_state_dict(weights), str(weights))
+
+
 def read_about(folder: Path) -> About:
     """What a run is.
 
@@ -150,8 +161,5 @@ def load_run(folder: Path, device: str | None = "cpu") -> Run:
     there = torch.device(usable_device(device))
     about = read_about(folder)
     model = PointModel(about.net, about.heads)
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise InputError(f"no weights at {weights}")
-    load_strictly(model, read_state_dict(weights), str(weights))
+    read_network(folder / "model.safetensors", model)
     return Run(about, model.to(there).eval(), there)

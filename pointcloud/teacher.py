@@ -64,6 +64,11 @@ def sample(
     return at_places(grid, places)
 
 
+def pixels_of(photo: Photo) -> Int64[Tensor, "n 2"]:
+    """(row, col) of all of a photo, row by row."""
+    return torch.cartesian_prod(torch.arange(photo.camera.height), torch.arange(photo.camera.width))
+
+
 def at_places(grid: Float[Tensor, "d gh gw"], places: Float[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
     """Values of a grid at (x, y), -1 and 1 at its borders, between the centres of cells linearly."""
     found = F.grid_sample(grid[None], places[None, :, None], padding_mode="border", align_corners=False)

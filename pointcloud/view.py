@@ -69,6 +69,7 @@ def shown_colors(show: Show, scan: Scan, asked: Asked | None, heat_of: int = 0) 
     return plain_colors(scan)
 
 
+@lru_cache(maxsize=4)
 def overview(scan: Scan) -> tuple[Float[np.ndarray, "3"], float]:
     """The middle of a scan, and its reach in metres: most of its points are nearer than that."""
     middle = np.median(scan.xyz, axis=0)

@@ -172,9 +172,8 @@ class BenchPandaset:
                 row, col = pairs.row_col[mine].T
                 votes = np.zeros((cut.max() + 1, k))
                 np.add.at(votes, (cut[row, col], labels[mine]), 1)
-                unknown = random.integers(
-                    k, size=len(votes)
-                )  # what no labelled point shows has a name as well
+                # what no labelled point shows has a name as well
+                unknown = random.integers(k, size=len(votes))
                 names = np.where(votes.any(axis=1), votes.argmax(axis=1), unknown)
                 wrong = random.random(len(names)) < self.wrong
                 others = (names + random.integers(1, k, len(names))) % k

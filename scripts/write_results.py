@@ -1,6 +1,7 @@
 """Write docs/results.md from the reports in docs/reports: no figure is typed by hand."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -25,8 +26,8 @@ def results(reports: Path) -> str:
         "quality": _quality,
         "noisy_truth": _noisy_truth,
         "sparse": _sparse,
-        "clip2scene": _label_free,
-        "cns": _label_free,
+        "clip2scene": partial(_label_free, "clip2scene"),
+        "cns": partial(_label_free, "cns"),
         "pandaset": _seeds,
     }
     for name, section in sections.items():
@@ -237,7 +238,7 @@ def _sparse(report: dict) -> str:
     return _table(title, head, rows) + about + _machine(report)
 
 
-def _label_free(report: dict) -> str:
+def _label_free(file: str, report: dict) -> str:
     """A line for each variant on each kind of world, whatever was measured of it."""
     metrics = report["metrics"]
     columns = list(dict.fromkeys(name for found in metrics.values() for name in found))
@@ -246,8 +247,7 @@ def _label_free(report: dict) -> str:
         for name, found in metrics.items()
     ]
     head = (f"{report['split']}; {report['protocol']}", *(column.replace("_", " ") for column in columns))
-    name = "cns" if "CNS" in report["task"] else "clip2scene"
-    return _table(f"{report['task']} (`docs/reports/{name}.json`)", head, rows) + _machine(report)
+    return _table(f"{report['task']} (`docs/reports/{file}.json`)", head, rows) + _machine(report)
 
 
 def _seeds(report: dict) -> str:
