@@ -179,20 +179,24 @@ class _Alignment(torch.autograd.Function):
     ) -> Float[Tensor, ""]:
         aligned = _kullback_leibler if divergence == "kl" else _jensen_shannon
         kinds = [(pulls, factor) for pulls, factor in ((True, rule.pull), (False, rule.push)) if factor]
+        if not kinds:
+            ctx.save_for_backward(torch.zeros_like(log_p))
+            return log_p.new_zeros(())
         patches, pixels, _ = log_p.shape
-        excess, same = (log_p.new_empty(pixels, pixels) for _ in range(2))
         weights = log_p.new_empty(len(kinds), pixels, pixels)
+        excess = weights[-1]  # until the last kind of weight is made in its place
         totals, pairs = (log_p.new_zeros(len(kinds)) for _ in range(2))
         gradients = log_p.new_empty(len(kinds), *log_p.shape)
         for i, one in enumerate(tokens):
             unit = F.normalize(one, dim=-1)
             torch.mm(unit, unit.T, out=excess).sub_(rule.shift)
+            same = None if names is None else names[i] @ names[i].T
             for kind, (pulls, _) in enumerate(kinds):
                 weight = torch.clamp(excess, *((0, None) if pulls else (None, 0)), out=weights[kind])
-                pairs[kind] += torch.sign(weight, out=same).sum().abs()
-                if names is not None:
-                    torch.mm(names[i], names[i].T, out=same)
-                    weight.mul_(same if pulls else same.neg_().add_(1))
+                pairs[kind] += weight.count_nonzero()
+                if same is not None:
+                    weight.mul_(same) if pulls else weight.addcmul_(weight, same, value=-1)
+            del unit, same
             parts, gradients[:, i] = aligned(log_p[i], weights)
             totals += parts
         number = pairs.clamp(min=1) if rule.rebalance else patches * pixels**2

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 import tyro
 from bench_model import model_without_scene
 from jaxtyping import Float
-from peak_memory import available, peak_growth
+from peak_memory import available, peak_growth, peak_of_tensors
 from thin_surface import ThinSurface
 from torch import Tensor
 
@@ -72,8 +72,9 @@ class BenchSemantics:
         report = Report(
             task="A training step on features: CLIP distillation, RDA and FDA",
             protocol=f"{self.rays} rays and {self.patches} patches of {self.patch_side}x{self.patch_side} rays; "
-            f"median of {self.rounds} alternating rounds; memory: growth of the resident set from before the "
-            "step to its peak, in a step of its own after free pages were given back",
+            f"median of {self.rounds} alternating rounds; memory: the most that tensors take at a time; "
+            "resident: growth of the process from before the step to its peak, in a step of its own after free pages "
+            "were given back",
             classes=[f"class {i}" for i in range(self.classes)],
             metrics=metrics,
             split="random rays through thin surfaces",
@@ -174,6 +175,7 @@ def _difference(value: Tensor, expected: Tensor) -> float:
 def _measure(steps: dict[str, partial[Losses]], rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     memory: dict[str, list[int]] = {name: [] for name in steps}
+    tensors = {name: peak_of_tensors(step) for name, step in steps.items()}
     for _ in range(rounds):
         for name, step in steps.items():
             start = time.perf_counter()
@@ -181,12 +183,16 @@ def _measure(steps: dict[str, partial[Losses]], rounds: int) -> dict[str, float]
             seconds[name].append(time.perf_counter() - start)
             memory[name].append(peak_growth(step))
     found = {f"{name}_seconds": statistics.median(seconds[name]) for name in steps}
-    found |= {f"{name}_mib": statistics.median(memory[name]) / 2**20 for name in steps}
+    found |= {f"{name}_mib": tensors[name] / 2**20 for name in steps}
+    found |= {f"{name}_resident_mib": statistics.median(memory[name]) / 2**20 for name in steps}
     for name in list(steps)[1:]:
         times = [a / b for a, b in zip(seconds["published"], seconds[name], strict=True)]
         sizes = [a / b for a, b in zip(memory["published"], memory[name], strict=True)]
         found |= {f"{name}_times_faster": statistics.median(times), f"{name}_least_times_faster": min(times)}
-        found |= {f"{name}_times_smaller": statistics.median(sizes)}
+        found |= {
+            f"{name}_times_smaller": tensors["published"] / tensors[name],
+            f"{name}_resident_times_smaller": statistics.median(sizes),
+        }
     return found
 
 

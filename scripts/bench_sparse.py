@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from jaxtyping import Float, Int64
-from peak_memory import peak_growth
+from peak_memory import peak_growth, peak_of_tensors
 from torch import Tensor
 
 from ovs3d.eval.environment import environment
@@ -64,8 +64,8 @@ class BenchSparse:
         metrics["growth"] = self._growth()
         report = Report(
             task="Time and memory of sparse convolution",
-            protocol=f"medians of {self.rounds} rounds in turn, of ratios too, in one process; memory: growth of the "
-            "resident set",
+            protocol=f"medians of {self.rounds} rounds in turn, of ratios too, in one process; memory: the most that "
+            "tensors take at a time; resident: growth of the process",
             classes=(),
             metrics=metrics,
             split="synthetic clouds",
@@ -97,7 +97,7 @@ class BenchSparse:
         with torch.no_grad():
             forward = self._times({name: lambda way=way: way(x, weight, step) for name, way in ways.items()})
         works = {name: both(way) for name, way in ways.items()}
-        total, memory = self._times(works), self._memory(works)
+        total = self._times(works)
         kernel_map = step.kernel_map
         flops = 6 * kernel_map.n_pairs * CHANNELS**2
         return {
@@ -108,10 +108,10 @@ class BenchSparse:
             "forward_and_backward_ms": 1e3 * median(total[OURS]),
             "forward_ratio": ratio(forward, AUTOGRAD),
             "forward_and_backward_ratio": ratio(total, AUTOGRAD),
-            "memory_ratio": ratio(memory, AUTOGRAD),
-            "memory_mb": median(memory[OURS]) / 1e6,
             "share of torch.mm": flops / median(total[OURS]) / 1e9 / gemm,
-        } | against_minkowski(total)
+            **self._memory(works),
+            **against_minkowski(total),
+        }
 
     def _step(self, voxels: Int64[Tensor, "v 4"]) -> dict[str, float]:
         torch.manual_seed(self.seed)
@@ -132,15 +132,15 @@ class BenchSparse:
         works = {name: step(way) for name, way in convolutions().items()}
         works["ours in bfloat16"] = step(convolutions()[OURS], "bfloat16")
         seconds = self._times(works)
-        memory = self._memory({name: works[name] for name in (OURS, AUTOGRAD)})
+        memory = self._memory(works)
         modules.convolve_with = convolve_with
         return {
             "step_ms": 1e3 * median(seconds[OURS]),
             "ratio": ratio(seconds, AUTOGRAD),
-            "memory_ratio": ratio(memory, AUTOGRAD),
-            "memory_mb": median(memory[OURS]) / 1e6,
             "ratio in bfloat16": ratio(seconds, AUTOGRAD, "ours in bfloat16"),
-        } | against_minkowski(seconds)
+            **memory,
+            **against_minkowski(seconds),
+        }
 
     def _growth(self) -> dict[str, float]:
         """Microseconds per voxel of map, forward and backward, for clouds of growing size."""
@@ -167,12 +167,19 @@ class BenchSparse:
                     seconds[name].append(time.perf_counter() - start)
         return seconds
 
-    def _memory(self, works: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Bytes by which each makes the process grow in each round, in turn."""
-        rounds = [
-            {name: float(peak_growth(work)) for name, work in works.items()} for _ in range(self.rounds)
-        ]
-        return {name: [each[name] for each in rounds] for name in works}
+    def _memory(self, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+        """Of tensors, and of the process in each round, in turn."""
+        ours, autograd = (peak_of_tensors(works[name]) for name in (OURS, AUTOGRAD))
+        grown: dict[str, list[float]] = {OURS: [], AUTOGRAD: []}
+        for _ in range(self.rounds):
+            for name, each in grown.items():
+                each.append(peak_growth(works[name]))
+        return {
+            "memory_ratio": ours / autograd,
+            "memory_mb": ours / 1e6,
+            "resident_ratio": ratio(grown, AUTOGRAD),
+            "resident_mb": median(grown[OURS]) / 1e6,
+        }
 
 
 def ratio(found: Mapping[str, list[float]], against: str, of: str = OURS) -> float:

@@ -105,7 +105,15 @@ def _semantics(report: dict) -> str:
             for name in forms
         ]
     title = f"{report['task']} (`docs/reports/semantics.json`)"
-    head = ("", "seconds", "times faster (target 10)", "peak MiB", "times smaller (target 20)")
+    head = (
+        "",
+        "seconds",
+        "times faster (target 10)",
+        "MiB of tensors",
+        "times smaller (target 20)",
+        "resident MiB",
+        "times smaller",
+    )
     protocol, metrics = report["protocol"], report["metrics"].values()
     losses, gradients = (max(one[f"{what}_difference"] for one in metrics) for what in ("loss", "gradient"))
     about = (
@@ -118,12 +126,17 @@ def _semantics(report: dict) -> str:
 
 
 def _cost(found: dict, form: str) -> tuple[str, ...]:
-    faster, smaller = (found.get(f"{form}_times_{word}") for word in ("faster", "smaller"))
+    ratios = (
+        found.get(f"{form}_{name}") for name in ("times_faster", "times_smaller", "resident_times_smaller")
+    )
+    faster, smaller, resident = (f"{value:.1f}" if value else "" for value in ratios)
     return (
         f"{found[f'{form}_seconds']:.2f}",
-        f"{faster:.1f}" if faster else "",
+        faster,
         f"{found[f'{form}_mib']:.0f}",
-        f"{smaller:.1f}" if smaller else "",
+        smaller,
+        f"{found[f'{form}_resident_mib']:.0f}",
+        resident,
     )
 
 
@@ -215,6 +228,7 @@ def _sparse(report: dict) -> str:
             f"{found.get('forward_and_backward_ratio', found.get('ratio')):.2f}",
             f"{found['ratio to MinkowskiEngine']:.2f}" if "ratio to MinkowskiEngine" in found else "",
             f"{found['memory_ratio']:.2f}",
+            f"{found['resident_ratio']:.2f}",
             f"{found['share of torch.mm']:.2f}" if "share of torch.mm" in found else "",
         )
         for name, found in metrics.items()
@@ -227,6 +241,7 @@ def _sparse(report: dict) -> str:
         "time to autograd's (target 0.60)",
         "to MinkowskiEngine's (aim 0.50)",
         "memory to autograd's (target 0.30)",
+        "resident",
         "share of torch.mm",
     )
     about = (
