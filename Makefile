@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: make demo, make test. Each makes its own .venv.
+# Three commands do everything on a fresh machine: make demo, make points-demo, make test. Each makes its own .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ DEPS := $(VENV)/.installed
 # bytecode is kept, or each of the many processes that tests start would compile all packages anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint clean
+.PHONY: demo points-demo test lint clean
 
 $(DEPS): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -16,6 +16,9 @@ $(DEPS): pyproject.toml
 
 demo: $(DEPS)
 	$(BIN)/python scripts/demo.py
+
+points-demo: $(DEPS)
+	$(BIN)/python scripts/points_demo.py
 
 test: $(DEPS) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

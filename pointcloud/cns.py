@@ -74,7 +74,7 @@ class CrossModal(PairedTraining):
 
     def losses(self, batch: MemberBatch) -> Mapping[str, Tensor]:
         torch.manual_seed(self._seed())  # of DeepLab's dropout: the same wherever training resumes
-        seen, felt = self.model.image(batch.images), self.model(batch.scans.points)
+        seen, felt = self.model.image(batch.images), self.model(batch.scans.points, batch.shown)
         pixels, points = self._logits(seen, felt, batch)
         labels, shown = self._labels(batch, pixels.detach(), points.detach()), batch.point >= 0
         parts = {
@@ -83,7 +83,7 @@ class CrossModal(PairedTraining):
         }
         if self.axes.shape[1]:
             of_pixels = at_members(seen[LATENT], batch.photo[shown], batch.place[shown])
-            of_points = felt[LATENT][batch.point[shown]].float()
+            of_points = felt[LATENT].float()
             agreed = latent_consistency(of_pixels, of_points, batch.latent @ self.axes)
             parts["latent"] = self.command.latent.weight * agreed
         return parts
@@ -104,8 +104,7 @@ class CrossModal(PairedTraining):
     ) -> tuple[Tensor, Tensor]:
         """Of all members by the network of photos, and of those that show points by that of points."""
         scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
-        points = felt[TEXT][batch.point[batch.point >= 0]].float()
-        return at_members(scores, batch.photo, batch.place), points @ self.text.T
+        return at_members(scores, batch.photo, batch.place), felt[TEXT].float() @ self.text.T
 
     @torch.no_grad()
     def _labels(self, batch: MemberBatch, pixels: Tensor, points: Tensor) -> Tensor:
@@ -118,7 +117,8 @@ class CrossModal(PairedTraining):
             return of_clip
         if self.slow is not None:
             self.slow.eval()
-            pixels, points = self._logits(self.slow.image(batch.images), self.slow(batch.scans.points), batch)
+            seen, felt = self.slow.image(batch.images), self.slow(batch.scans.points, batch.shown)
+            pixels, points = self._logits(seen, felt, batch)
         how = self.command
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
@@ -165,17 +165,26 @@ def cns(command: Cns) -> None:
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
-    labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
+    learn(command, scans, ClipLabels(teacher, text, known, masks, command.refine, command.margin))
+
+
+def learn(command: Cns, scans: Samples, labels: ClipLabels) -> None:
+    """Train on what pixels are called, and write the run."""
+    dataset, teacher = scans.index.dataset, labels.teacher
     sam = load_sam_features(command.latent, dataset.root) if command.latent.weight else None
     samples = CnsSamples(
         scans, teacher, command.pairs, labels, command.image, sam, command.photos, command.multi_view
     )
     axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
     heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})
-    model, image = new_model(command, heads), DeepLab(command.image.name, heads)
+    torch.manual_seed(command.fit.seed)  # the same start, whatever was loaded before
+    model = new_model(command, heads)
+    torch.manual_seed(command.fit.seed)
+    image = DeepLab(command.image.name, heads)
     if command.image.init is not None:
         image.load_backbone(command.image.init)
-    training = CrossModal(BothNetworks(model, image), samples, text[:known], axes, command)
+    text = labels.text[: labels.known]
+    training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
     about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
     if train(training, model, about, command.out):
         about_image = ImageAbout(command.image.name, heads, teacher.clip.weights, command.image.width)

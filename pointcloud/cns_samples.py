@@ -39,6 +39,11 @@ class MemberBatch(PhotoBatch):
     latent: Float[Tensor, "m s"]
     """What SAM sees at those that show points; s is 0 where it is not asked."""
 
+    @property
+    def shown(self) -> Int64[Tensor, " m"]:
+        """Rows of the points that members show."""
+        return self.point[self.point >= 0]
+
 
 @dataclass(frozen=True, eq=False)
 class CnsSamples(PhotoSamples):

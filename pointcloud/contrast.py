@@ -61,7 +61,7 @@ class Matching(PairedTraining):
 
     def sides(self, batch: PairedBatch | SuperpixelBatch) -> tuple[Tensor, Tensor]:
         """Features of the points of pairs, and of what photos show."""
-        points = self.model(batch.scans.points)[IMAGE][batch.point]
+        points = self.model(batch.scans.points, batch.point)[IMAGE]
         return points.float(), self.model.projection(batch.features).float()
 
 

@@ -29,19 +29,34 @@ class PointModel(nn.Module):
             architecture = ARCHITECTURES[config.name]
             self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)
 
-    def forward(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
-        """What each head says of each point."""
-        if isinstance(self.net, SPVCNN):
-            return self.net.heads(self.net(points))
-        answers, rows = self.shared(points)
+    def forward(
+        self, points: Points, of: Int64[Tensor, " m"] | None = None
+    ) -> dict[str, Float[Tensor, "m _"]]:
+        """What each head says of each point.
+
+        Args:
+            of: rows of the points that are asked about, each as often as one likes; default: all.
+        """
+        answers, rows = self.shared(points, of)
         return {name: values[rows] for name, values in answers.items()}
 
-    def shared(self, points: Points) -> tuple[dict[str, Float[Tensor, "v _"]], Int64[Tensor, " n"]]:
-        """What each head says, and which row of it is of each point: those in one voxel of a MinkUNet share one."""
+    def shared(
+        self, points: Points, of: Int64[Tensor, " m"] | None = None
+    ) -> tuple[dict[str, Float[Tensor, "v _"]], Int64[Tensor, " m"]]:
+        """What each head says, and which row of it is of each point: those in one voxel of a MinkUNet share one.
+
+        Heads have many more channels than the trunk: they are asked once for each voxel that is asked about.
+        """
         if isinstance(self.net, SPVCNN):
-            return self(points), torch.arange(len(points.features), device=points.features.device)
-        voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
-        return self.net.heads(self.net(voxels)), rows
+            features = self.net(points)
+            rows = torch.arange(len(features), device=features.device)
+        else:
+            voxels, rows = sparse_tensor(points.features, points.voxels, "mean")
+            features = self.net(voxels).features
+        if of is not None:
+            asked, rows = rows[of].unique(return_inverse=True)
+            features = features[asked]
+        return self.net.heads(features), rows
 
     def freeze_trunk(self) -> None:
         """Let the heads alone learn, as in a linear probe; batch normalisation keeps its means too."""

@@ -55,8 +55,9 @@ class Distillation(PairedTraining):
     """Points learn the features of the pixels that show them."""
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
-        features = self.model(batch.scans.points)[TEXT].float()
-        return {"distillation": distillation(features, batch.features, batch.point)}
+        shown, point = batch.point.unique(return_inverse=True)
+        features = self.model(batch.scans.points, shown)[TEXT].float()
+        return {"distillation": distillation(features, batch.features, point)}
 
 
 class Consistency(PairedTraining):
@@ -84,8 +85,8 @@ class Consistency(PairedTraining):
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
         how = self.command
-        outputs = self.model(batch.scans.points)
-        points = outputs[TEXT][batch.point].float()
+        outputs = self.model(batch.scans.points, batch.point)
+        points = outputs[TEXT].float()
         pixels = F.normalize(batch.features, dim=1)
         labels = self._names(pixels, batch.doubted)
         parts = {}
@@ -95,7 +96,7 @@ class Consistency(PairedTraining):
             loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
             parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
         if how.spatial_temporal != "none":
-            local = outputs[LOCAL if LOCAL in outputs else TEXT][batch.point].float()
+            local = outputs[LOCAL if LOCAL in outputs else TEXT].float()
             parts["spatial_temporal"] = self._agreement(local, pixels, labels, batch.cell[batch.point])
         return parts
 

@@ -15,20 +15,21 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, Int64
+from measured import miou_of_true
+from noisy_names import Noise, noisy_names
 from torch import Tensor
 
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.environment import environment
-from ovs3d.eval.miou import miou, pixel_accuracy
+from ovs3d.eval.miou import pixel_accuracy
 from ovs3d.eval.report import Report
-from ovs3d.images import read_image
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
 from pointcloud.cli import Finetune
 from pointcloud.config import Fit, Net
-from pointcloud.evaluate import PROTOCOL, answers, confusion_of
+from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
-from pointcloud.index import IGNORE, Index, read_index
+from pointcloud.index import Index, read_index
 from pointcloud.lightning_module import new_model
 from pointcloud.paired import PairedSamples
 from pointcloud.pairing import pair
@@ -37,7 +38,6 @@ from pointcloud.pretrain_command import Clip2Scene
 from pointcloud.runs import TEXT, About, load_run, text_embeddings
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
-from pointcloud.superpixels import superpixels
 from pointcloud.teacher import PhotoFeatures
 
 
@@ -65,6 +65,21 @@ class NoisyTruth(PhotoFeatures):
         return 0
 
 
+STAND_INS = (
+    "car",
+    "truck",
+    "pedestrian",
+    "bicycle",
+    "driveable surface",
+    "sidewalk",
+    "terrain",
+    "vegetation",
+    "manmade",
+    "barrier",
+)
+"""Words that the mini CLIP tells apart, one for each class of the folder; nothing else about them matters."""
+
+
 @dataclass(frozen=True)
 class BenchPandaset:
     """Measure mIoU on the held-out frames of a folder with photos and labels."""
@@ -73,19 +88,6 @@ class BenchPandaset:
     """Of the folder, for instance from scripts/pandaset_folder.py; frames of the splits train and val."""
     starts: tuple[Path, ...] = ()
     """Runs on street worlds, one for each seed, to fine-tune from."""
-    stand_ins: tuple[str, ...] = (
-        "car",
-        "truck",
-        "pedestrian",
-        "bicycle",
-        "driveable surface",
-        "sidewalk",
-        "terrain",
-        "vegetation",
-        "manmade",
-        "barrier",
-    )
-    """Words that the mini CLIP tells apart, one for each class; nothing else about them matters."""
     wrong: float = 0.4
     """Share of the superpixels that are given another class."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -111,9 +113,11 @@ class BenchPandaset:
         labelled = len(index.select("train", 25, "frame"))
         report = Report(
             task=f"CLIP2Scene on PandaSet, {self.wrong:.0%} of the teacher's superpixels wrong; a start on worlds",
-            protocol=f"{PROTOCOL}; means over seeds",
+            protocol="labels of all points, or of those that a photo shows, pooled over the scans; classes that the "
+            "truth lacks are skipped; means over seeds. Held-out frames follow those for training at once, at the same "
+            "place",
             classes=index.dataset.classes,
-            metrics={**means, "gain": means["miou"] - means["teacher_miou"], **rows},
+            metrics={**means, "gain": means["miou_shown"] - means["teacher_miou_shown"], **rows},
             split=f"{held_out} held-out frames; {taught} for training, {labelled} of them labelled to fine-tune",
             weights={"clip": "true labels of points, texts of mini"},
             config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(NET)},
@@ -127,7 +131,7 @@ class BenchPandaset:
     def _noisy(self, index: Index, seed: int) -> dict[str, float]:
         """The teacher and its pupil on the held-out frames."""
         out, k = self.work / f"noisy-{self.wrong:g}-{self.epochs}-{seed}", len(index.dataset.classes)
-        vocabulary = Vocabulary(self.stand_ins)
+        vocabulary = Vocabulary(STAND_INS)
         text = text_embeddings(vocabulary, "mini", torch.device("cpu"))
         command = Clip2Scene(
             index=self.index,
@@ -139,50 +143,29 @@ class BenchPandaset:
         )
         if not (out / "run.json").exists():
             scans = photographed(command)
-            teacher = NoisyTruth(text, self._classes(scans, k, seed))
+            teacher = NoisyTruth(text, noisy_names(scans, k, Noise(self.wrong, seed, everywhere=True)))
             heads = {TEXT: teacher.d, LOCAL: teacher.d}
             model = new_model(command, heads)
             samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
             training = Consistency(model, command.fit, samples, text, k, command)
-            train(training, model, About(NET, heads, self.stand_ins, "mini", asdict(command)), out)
+            train(training, model, About(NET, heads, STAND_INS, "mini", asdict(command)), out)
         held_out = Samples(index, index.select("val"), NET)
         run = load_run(out)
-        learnt = confusion_of(answers(run, held_out, vocabulary), k)
+        shown = OfShown(index, command.pairs, Confusion.empty(k))
+        learnt = confusion_of(answers(run, held_out, vocabulary), k, [shown])
         taught = self._teacher(held_out, k, seed)
         return {
-            "miou": miou(learnt),
+            "miou": miou_of_true(learnt),
             "accuracy": pixel_accuracy(learnt),
-            "teacher_miou": miou(taught),
-            "teacher_accuracy": pixel_accuracy(taught),
+            "miou_shown": miou_of_true(shown.confusion),
+            "accuracy_shown": pixel_accuracy(shown.confusion),
+            "teacher_miou_shown": miou_of_true(taught),
+            "teacher_accuracy_shown": pixel_accuracy(taught),
         }
 
-    def _classes(self, samples: Samples, k: int, seed: int) -> dict[Path, Int64[Tensor, "h w"]]:
-        """What the superpixels of all photos are called."""
-        random = np.random.default_rng((seed, 4))
-        found = {}
-        for item in range(len(samples)):
-            frame = samples.frame(item)
-            scan = read_scan(scan_file(frame), samples.index.dataset)
-            pairs = pair(scan, frame.photos, config.Pairing())
-            assert scan.labels is not None, "frames without labels"
-            labels = scan.labels[pairs.point]
-            for number, photo in enumerate(frame.photos):
-                cut = superpixels(read_image(photo.path), config.Superpixels()).numpy()
-                mine = (pairs.photo == number) & (labels != IGNORE)
-                row, col = pairs.row_col[mine].T
-                votes = np.zeros((cut.max() + 1, k))
-                np.add.at(votes, (cut[row, col], labels[mine]), 1)
-                # what no labelled point shows has a name as well
-                unknown = random.integers(k, size=len(votes))
-                names = np.where(votes.any(axis=1), votes.argmax(axis=1), unknown)
-                wrong = random.random(len(names)) < self.wrong
-                others = (names + random.integers(1, k, len(names))) % k
-                found[photo.path] = torch.from_numpy(np.where(wrong, others, names)[cut])
-        return found
-
     def _teacher(self, samples: Samples, k: int, seed: int) -> Confusion:
-        """The teacher's own answers for points: those of a point in two photos are drawn from one of them."""
-        classes = self._classes(samples, k, seed + 1000)
+        """The teacher's own answers for points that photos show: of a point in two of them, what the later one says."""
+        classes = noisy_names(samples, k, Noise(self.wrong, seed + 1000, everywhere=True))
         confusion = Confusion.empty(k)
         for item in range(len(samples)):
             frame = samples.frame(item)
@@ -194,7 +177,8 @@ class BenchPandaset:
                 row, col = torch.from_numpy(pairs.row_col[mine]).T
                 answer[torch.from_numpy(pairs.point[mine])] = classes[photo.path][row, col]
             assert scan.labels is not None, "frames without labels"
-            confusion = confusion.update(torch.from_numpy(scan.labels.astype(np.int64)), answer)
+            shown = answer >= 0
+            confusion = confusion.update(torch.from_numpy(scan.labels.astype(np.int64))[shown], answer[shown])
         return confusion
 
     def _start(self, seed: int) -> dict[str, float]:
@@ -216,7 +200,7 @@ class BenchPandaset:
             index = read_index(self.index)
             held_out = Samples(index, index.select("val"), NET)
             names = Vocabulary(index.dataset.classes)
-            found[f"{name}_miou"] = miou(
+            found[f"{name}_miou"] = miou_of_true(
                 confusion_of(answers(load_run(command.out), held_out, names), len(names.names))
             )
         return found

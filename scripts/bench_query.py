@@ -12,12 +12,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import open_clip
 import torch
 import tyro
 from bench_model import model_without_scene, training_pipeline, training_step
 from jaxtyping import Float
-from safetensors.torch import save_file
+from random_clip import vit_of_random_weights
 from torch import Tensor
 
 from nerf_methods.answers import answer_pictures
@@ -83,11 +82,7 @@ class BenchQuery:
         return [_render(pipeline, 1 + view) for view in range(self.views)]
 
     def _questions(self, folder: Path) -> dict[str, dict[str, float]]:
-        config = open_clip.get_model_config("ViT-B-16")
-        assert config is not None
-        weights = folder / "random.safetensors"
-        save_file(open_clip.CLIP(**config).state_dict(), weights)
-        clips = {"mini CLIP": "mini", "ViT-B/16": f"ViT-B-16/{weights}"}
+        clips = {"mini CLIP": "mini", "ViT-B/16": vit_of_random_weights(folder)}
         return {name: self._question(weights) for name, weights in clips.items()}
 
     def _question(self, weights: str) -> dict[str, float]:

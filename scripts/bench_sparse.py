@@ -124,7 +124,7 @@ class BenchSparse:
                 net.zero_grad()
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                     x, rows = sparse_tensor(features, voxels)
-                    logits = net.heads(net(x))["final"][rows]
+                    logits = net.heads(net(x).features)["final"][rows]
                 F.cross_entropy(logits.float(), labels).backward()
 
             return work

@@ -39,7 +39,7 @@ class Demo:
     """Folder of the world, the run, the pictures and the report."""
     seed: int = 7
     """Which world."""
-    iterations: int = 3000
+    iterations: int = 2000
     """Length of the training."""
 
     def run(self) -> None:

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.miou import iou_per_class
+
 Row = dict[str, Any]
 
 
@@ -16,6 +19,11 @@ def add_row(path: Path, row: Row) -> None:
     """One line more."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def miou_of_true(confusion: Confusion) -> float:
+    """Mean over the classes that the truth has: few frames lack some, and one wrong point would add an IoU of 0."""
+    return iou_per_class(confusion)[confusion.counts.sum(dim=1) > 0].mean().item()
 
 
 def rows_of(rows: list[Row], **values: object) -> list[Row]:

@@ -4,6 +4,7 @@ import ctypes
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
@@ -15,7 +16,8 @@ def peak_of_tensors(work: Callable[[], object]) -> int:
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
-    events = [each for each in profiled.profiler.kineto_results.events() if each.name() == "[memory]"]
+    recorded: Any = profiled.profiler  # torch's types lack what a memory event has
+    events = [each for each in recorded.kineto_results.events() if each.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda each: each.start_ns()):
         held += event.nbytes()

@@ -26,8 +26,10 @@ def results(reports: Path) -> str:
         "quality": _quality,
         "noisy_truth": _noisy_truth,
         "sparse": _sparse,
+        "pretraining": _pretraining,
         "clip2scene": partial(_label_free, "clip2scene"),
         "cns": partial(_label_free, "cns"),
+        "noise": partial(_label_free, "noise"),
         "pandaset": _seeds,
     }
     for name, section in sections.items():
@@ -251,6 +253,30 @@ def _sparse(report: dict) -> str:
     )
     title = f"{report['task']} (`docs/reports/sparse.json`)"
     return _table(title, head, rows) + about + _machine(report)
+
+
+def _pretraining(report: dict) -> str:
+    rows = [
+        (
+            clip,
+            f"{found['scans per second']:.2f}",
+            f"{found['without']:.2f}",
+            f"{found['times faster']:.1f}",
+            f"{found['seconds per photo, once']:.2f}",
+        )
+        for clip, found in report["metrics"].items()
+    ]
+    head = (
+        "scans per second",
+        "features of photos kept",
+        "asked in each step",
+        "times faster (target 5)",
+        "seconds to compute a photo's, once",
+    )
+    about = f"\n{report['protocol'].capitalize()}.\n"
+    return (
+        _table(f"{report['task']} (`docs/reports/pretraining.json`)", head, rows) + about + _machine(report)
+    )
 
 
 def _label_free(file: str, report: dict) -> str:

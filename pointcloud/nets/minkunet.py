@@ -6,6 +6,7 @@ MinkowskiEngine's networks and of SLidR load key by key.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -117,9 +118,10 @@ class MinkUNet(nn.Module):
             x = self.get_submodule(f"block{i + 5}")(x)
         return x
 
-    def heads(self, x: SparseTensor) -> dict[str, Float[Tensor, "v _"]]:
-        """What each head makes of the features."""
-        return {name: self.get_submodule(name)(x).features for name in self.head_names}
+    def heads(self, features: Float[Tensor, "v c"]) -> dict[str, Float[Tensor, "v _"]]:
+        """What each head makes of features, those of all voxels or of some."""
+        heads = {name: cast(Convolution, self.get_submodule(name)) for name in self.head_names}
+        return {name: head.of_rows(features) for name, head in heads.items()}
 
     def _normed(self, x: SparseTensor, convolution: str, norm: str) -> SparseTensor:
         return self.get_submodule(norm)(self.get_submodule(convolution)(x))

@@ -8,7 +8,7 @@ matrix product. Autograd would keep every gathered row; here nothing but the inp
 gathers again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -50,9 +50,7 @@ class _Convolve(torch.autograd.Function):
 def _forward(x: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     c_in, c_out = weight.shape[1:]
     size, kernels = _portion(x, c_in + c_out), weight.unbind()
-    y = x.new_zeros(kernel_map.n_target, c_out, dtype=_sum_dtype(x))
-    if kernel_map.identity is not None:
-        y.copy_(product(x, kernels[kernel_map.identity], x.new_empty(y.shape)))
+    y = _first(x, kernels, kernel_map.identity, kernel_map.n_target)
     read, made = x.new_empty(size, c_in), x.new_empty(size, c_out)
     for source, target, offsets, counts in _portions(kernel_map, size):
         rows, products = read[: len(source)], made[: len(source)]
@@ -71,15 +69,12 @@ def _backward(
     size, kernels = _portion(x, c_in + c_out), weight.transpose(1, 2).unbind()
     grad_x = grad_weight = None
     if needed[0]:
-        grad_x = x.new_zeros(x.shape, dtype=_sum_dtype(x))
+        grad_x = _first(grad, kernels, kernel_map.identity, len(x))
     if needed[1]:
         grad_weight = weight.new_zeros(weight.shape, dtype=_sum_dtype(x))
         grad_kernels = grad_weight.unbind()
-    if (k := kernel_map.identity) is not None:
-        if grad_x is not None:
-            grad_x.copy_(product(grad, kernels[k], torch.empty_like(x)))
-        if grad_weight is not None:
-            add_product_of_transposed(x, grad, grad_kernels[k])
+        if kernel_map.identity is not None:
+            add_product_of_transposed(x, grad, grad_kernels[kernel_map.identity])
     read, made, received = (x.new_empty(size, channels) for channels in (c_in, c_in, c_out))
     for source, target, offsets, counts in _portions(kernel_map, size):
         n = len(source)
@@ -97,6 +92,13 @@ def _backward(
         None if grad_x is None else grad_x.to(x.dtype),
         None if grad_weight is None else grad_weight.to(weight.dtype),
     )
+
+
+def _first(x: Tensor, kernels: Sequence[Tensor], identity: int | None, rows: int) -> Tensor:
+    """What other offsets are added to: the product of the identity, if there is one, or zeros."""
+    if identity is None:
+        return x.new_zeros(rows, kernels[0].shape[1], dtype=_sum_dtype(x))
+    return product(x, kernels[identity], x.new_empty(rows, kernels[identity].shape[1])).to(_sum_dtype(x))
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from pointcloud.distributed import BatchNorm1d
@@ -63,9 +64,13 @@ class Convolution(_Kernel):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         if self.kernel.dim() == 2:
-            return x.with_features(self._with_bias(x.features @ self.kernel))
+            return x.with_features(self.of_rows(x.features))
         level = x.level if self.stride == 1 else x.level.coarser(self.stride)
         return self._along(x, Step(x.level, level, self.region))
+
+    def of_rows(self, features: Float[Tensor, "n c_in"]) -> Float[Tensor, "n c_out"]:
+        """What a convolution of one offset makes of features, wherever they are."""
+        return self._with_bias(features @ self.kernel)
 
 
 class TransposedConvolution(_Kernel):

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from ovs3d.errors import InputError
+from pointcloud.config import Net
+from pointcloud.model import PointModel
 from pointcloud.nets.checkpoint import load_checkpoint
 from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
 from pointcloud.nets.points import Points, corners, rows_of, to_voxels
@@ -105,13 +107,28 @@ def test_every_parameter_of_a_minkunet_gets_a_gradient(name):
     x, _ = sparse_tensor(torch.randn(len(voxels), 2), voxels)
     net = MinkUNet(2, ARCHITECTURES[name], {"final": 5, "latent": 3})
     features = net(x)
-    outputs = net.heads(features)
+    outputs = net.heads(features.features)
     assert {key: value.shape for key, value in outputs.items()} == {
         "final": (len(voxels), 5),
         "latent": (len(voxels), 3),
     }
     sum((value**2).sum() for value in outputs.values()).backward()
     assert [key for key, p in net.named_parameters() if p.grad is None or not (p.grad != 0).any()] == []
+
+
+@pytest.mark.parametrize("name", ["minkunet-small", "spvcnn"])
+def test_some_points_are_asked_as_all_are(name):
+    torch.manual_seed(0)
+    points, model = random_points(), PointModel(Net(name, ("one", "height")), {"a": 5, "b": 3}).eval()
+    asked = torch.tensor([7, 3, 3, 199, 0])
+    everything, some = model(points), model(points, asked)
+    assert some.keys() == {"a", "b"}
+    for head, values in some.items():
+        torch.testing.assert_close(values, everything[head][asked])
+    assert {head: value.shape for head, value in model(points, asked[:0]).items()} == {
+        "a": (0, 5),
+        "b": (0, 3),
+    }
 
 
 def test_every_parameter_of_spvcnn_gets_a_gradient():
@@ -182,11 +199,11 @@ def test_a_checkpoint_in_slidrs_format_gives_the_same_features(tmp_path):
     voxels = random_voxels()
     x, _ = sparse_tensor(torch.rand(len(voxels), 1) * 255, voxels)
     with torch.no_grad():
-        expected = net.heads(net(x))["final"]
+        expected = net.heads(net(x).features)["final"]
         for name in ("minkunet_slidr_1gpu.pt", "last.ckpt"):
             other = MinkUNet(1, ARCHITECTURES["minkunet34c"], {"final": 64}).eval()
             load_checkpoint(other, tmp_path / name)
-            assert torch.equal(other.heads(other(x))["final"], expected)
+            assert torch.equal(other.heads(other(x).features)["final"], expected)
 
 
 def test_a_key_that_is_missing_or_of_another_shape_is_named(tmp_path):

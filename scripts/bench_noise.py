@@ -1,0 +1,207 @@
+"""What CNS makes of names that are often wrong: its parts at growing noise, on streets and on real LiDAR and photos.
+
+Photos are cut into superpixels, each is called what most of its points truly are, a share of them is given another
+class at random, and the names of each photo are moved by a few pixels. Networks learn from that and are measured by
+the true labels of frames that were not trained on. Masks are Felzenszwalb's, which know nothing of those superpixels.
+Each result is kept as a line of docs/reports/noise.jsonl, so that a run which was stopped goes on; `--report` writes
+docs/reports/noise.json from the lines; `scripts/write_results.py` makes the table.
+"""
+
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from bench_clip2scene import KINDS, index_of
+from bench_cns import NO_LATENT, NO_SWITCH, SMALL
+from bench_pandaset import STAND_INS
+from jaxtyping import Float, Int64
+from measured import add_row, miou_of_true, read_rows, rows_of
+from noisy_names import Noise, noisy_names
+from torch import Tensor
+
+from ovs3d.eval.environment import environment
+from ovs3d.eval.miou import pixel_accuracy
+from ovs3d.eval.report import Report
+from ovs3d.prompts.vocabulary import Vocabulary
+from pointcloud.clip_labels import ClipLabels
+from pointcloud.cns import learn
+from pointcloud.config import Felzenszwalb, Fit, Latent, Masks, Superpixels, Teacher
+from pointcloud.evaluate import answers, confusion_of
+from pointcloud.frame import Photo
+from pointcloud.index import read_index
+from pointcloud.masks import load_masks
+from pointcloud.pretrain import photographed
+from pointcloud.pretrain_command import Cns
+from pointcloud.runs import load_run, text_embeddings
+from pointcloud.samples import Samples
+from pointcloud.teacher import load_teacher
+
+DataName = Literal["street", "pandaset"]
+LATENT = Latent(weights="mini")
+METHODS: dict[str, dict[str, Any]] = {
+    "plain training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "two networks alone, from half on": {
+        "refine": "none",
+        "switch_probs": (0.0, 0.5, 0.5),
+        "latent": NO_LATENT,
+    },
+    "votes and switching": {"latent": NO_LATENT},
+    "CNS": {"latent": LATENT},
+}
+Names = dict[Path, Int64[Tensor, "h w"]]
+"""Of the pixels of each photo."""
+SHIFT_PX = 4
+PATCHES = Superpixels(count=600)
+"""Names are wrong in pieces as small as CLIP's patches."""
+MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
+PANDASET_FIT = Fit(epochs=60, batch_size=1)
+"""Of six frames, 360 steps."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NoisyLabels(ClipLabels):
+    """Labels of pixels as they are given, instead of CLIP's."""
+
+    names: Names
+    """-1: none."""
+
+    def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
+        names = self.names[photo.path][row_col[:, 0], row_col[:, 1]]
+        return F.one_hot(names.clamp_min(0), len(self.text)).float() * (names >= 0)[:, None]
+
+
+@dataclass(frozen=True)
+class BenchNoise:
+    """Train and measure what has no line yet."""
+
+    work: Path = Path("outputs/noise")
+    """Folder of runs; streets are those of scripts/bench_clip2scene.py."""
+    streets: Path = Path("outputs/clip2scene")
+    """Where those are, or will be made."""
+    pandaset: Path | None = None
+    """Index of scripts/pandaset_folder.py's folder; none: streets alone."""
+    rows: Path = Path("docs/reports/noise.jsonl")
+    """A line for each result."""
+    wrong: tuple[float, ...] = (0.2, 0.4, 0.6)
+    """Shares of superpixels with another class."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the noise and of the training."""
+    report: bool = False
+    """Do not measure: write the report from the lines there are."""
+
+    def run(self) -> None:
+        if self.report:
+            self._report(self.rows.with_suffix(".json"))
+            return
+        failed = []
+        for seed in self.seeds:
+            for data in ("street", "pandaset") if self.pandaset else ("street",):
+                for wrong in self.wrong:
+                    try:
+                        self._measure(data, wrong, seed)
+                    except (Exception, SystemExit):  # the others go on
+                        traceback.print_exc()
+                        failed.append(f"{data}, {wrong:.0%} wrong, seed {seed}")
+        if failed:
+            raise SystemExit("failed: " + "; ".join(failed))
+
+    def _measure(self, data: DataName, wrong: float, seed: int) -> None:
+        """All methods that have no line yet, on the same names."""
+        noise, names = Noise(wrong, seed, SHIFT_PX, segments=PATCHES), {}
+        held_out, words = self._held_out(data)
+        for method in METHODS:
+            same = {"data": data, "wrong": wrong, "method": method, "seed": seed}
+            if rows_of(read_rows(self.rows), **same):
+                continue
+            start = time.perf_counter()
+            how = f"{wrong:g}-wrong-{PATCHES.count}-pieces-{SHIFT_PX}-px"
+            command = self._command(data, method, seed, self.work / data / how / f"seed-{seed}" / method)
+            if not (command.out / "image.json").exists():
+                scans = photographed(command)
+                names = names or noisy_names(scans, len(words.names), noise)
+                learn(command, scans, self._labels(command, scans.index.dataset.root, words, names))
+            confusion = confusion_of(answers(load_run(command.out), held_out, words), len(words.names))
+            found = {"miou": miou_of_true(confusion), "accuracy": pixel_accuracy(confusion)}
+            add_row(self.rows, same | found | {"seconds": time.perf_counter() - start})
+
+    def _labels(self, command: Cns, root: Path, words: Vocabulary, names: Names) -> NoisyLabels:
+        text = text_embeddings(words, "mini", torch.device("cpu"))
+        masks = None if command.refine == "none" else load_masks(command.masks, root)
+        return NoisyLabels(
+            load_teacher(command.teacher, root),
+            text,
+            len(words.names),
+            masks,
+            command.refine,
+            command.margin,
+            names=names,
+        )
+
+    def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
+        street = KINDS["street"]
+        fit = replace(street.fit if data == "street" else PANDASET_FIT, seed=seed)
+        index = index_of(self.streets, "street", "train") if data == "street" else self.pandaset
+        assert index is not None
+        return Cns(
+            index=index,
+            out=out,
+            net=street.net,
+            fit=fit,
+            augment=street.augment,
+            image=SMALL,
+            masks=MASKS,
+            teacher=Teacher("mini"),
+            switch_from=fit.epochs // 2,
+            **METHODS[method],
+        )
+
+    def _held_out(self, data: DataName) -> tuple[Samples, Vocabulary]:
+        """Frames to measure on, and the words for their classes."""
+        if data == "street":
+            index = read_index(index_of(self.streets, "street", "test"))
+            return Samples(index, index.select("test"), KINDS["street"].net), Vocabulary(
+                index.dataset.classes
+            )
+        assert self.pandaset is not None
+        index = read_index(self.pandaset)
+        return Samples(index, index.select("val"), KINDS["street"].net), Vocabulary(STAND_INS)
+
+    def _report(self, path: Path) -> None:
+        rows = read_rows(self.rows)
+        metrics: dict[str, dict[str, float]] = {}
+        for data in ("street", "pandaset"):
+            for method in METHODS:
+                found: dict[str, float] = {}
+                mine = rows_of(rows, data=data, method=method)
+                for wrong in self.wrong:
+                    at = rows_of(mine, wrong=wrong)
+                    for name in ("miou", "accuracy") if at else ():
+                        found[f"{name}, {wrong:.0%} wrong"] = float(np.mean([row[name] for row in at]))
+                if found:
+                    metrics[f"{data}: {method}"] = found | {"runs": len(mine)}
+        report = Report(
+            task="mIoU of the network of points, taught names that are often wrong",
+            protocol="labels of all points, pooled over the scans; classes that the truth lacks are skipped; means "
+            "over seeds. PandaSet's held-out frames follow those for training at once, at the same place",
+            classes=(),
+            metrics=metrics,
+            split="street worlds of a seed of their own; PandaSet's held-out frames",
+            weights={"clip": "true labels of points, texts of mini", "sam": "mini"},
+            config={"shift_px": SHIFT_PX},
+            seed=0,
+            seconds=sum(row["seconds"] for row in rows),
+            **environment(),
+        )
+        path.write_text(report.to_json())
+        print(report.to_markdown())
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchNoise).run()

@@ -1,0 +1,134 @@
+"""Scans per second of CLIP2Scene's pre-training on street worlds, with features of photos kept and without.
+
+The published code lets CLIP look at all photos of a frame in each step; here it looks once, and crops and sweeps ask
+what is kept. One step of each way in turn: reading, pairing, forward, backward and the optimiser. With the mini CLIP,
+and with a ViT-B/16 of random weights, which takes as long as a trained one.
+Writes docs/reports/pretraining.json; `scripts/write_results.py` makes the table.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+from random_clip import vit_of_random_weights
+from torch import Tensor
+
+from ovs3d.eval.environment import environment
+from ovs3d.eval.report import Report
+from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.optim import Muon
+from ovs3d.prompts.vocabulary import Vocabulary
+from ovs3d.worlds.streets.command import Street
+from pointcloud import config
+from pointcloud.config import Fit, Net
+from pointcloud.index_command import Index
+from pointcloud.lightning_module import new_model
+from pointcloud.paired import PairedSamples
+from pointcloud.pretrain import LOCAL, Consistency, photographed
+from pointcloud.pretrain_command import Clip2Scene
+from pointcloud.runs import TEXT, text_embeddings
+from pointcloud.teacher import load_teacher
+
+
+class ForgetfulStore(FeatureStore):
+    """Computes each time."""
+
+    def get_or_compute(
+        self, kind: str, image: bytes, identity: Identity, compute: Callable[[], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        return {name: value.detach().cpu() for name, value in compute().items()}
+
+
+@dataclass(frozen=True)
+class BenchPretraining:
+    """Measure scans per second."""
+
+    out: Path = Path("docs/reports/pretraining.json")
+    """The report."""
+    scenes: int = 8
+    """Streets, of which a fifth is not trained on."""
+    rounds: int = 9
+    """Steps of each way; medians are reported."""
+    seed: int = 0
+    """Of streets, weights and augmentation."""
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "streets"
+            Street(root, self.seed, scenes=self.scenes, frames=1, sweeps=2).run()
+            Index("nuscenes", root, "v1.0-mini").run()
+            clips = {"mini CLIP": "mini", "ViT-B/16": vit_of_random_weights(Path(folder))}
+            index = root / ".ovs3d" / "index.jsonl"
+            metrics = {name: self._compare(index, weights) for name, weights in clips.items()}
+        report = Report(
+            task="Pre-training by CLIP2Scene, with features of photos kept and without",
+            protocol=f"median of {self.rounds} steps of one frame of 3 sweeps and 6 photos, each way in turn",
+            classes=(),
+            metrics=metrics,
+            split="street worlds",
+            weights={"clip": "mini; ViT-B-16 of random weights"},
+            config={"net": "minkunet-small", "threads": torch.get_num_threads()},
+            seed=self.seed,
+            seconds=time.perf_counter() - start,
+            **environment(),
+        )
+        self.out.write_text(report.to_json())
+        print(report.to_markdown())
+
+    def _compare(self, index: Path, weights: str) -> dict[str, float]:
+        command = Clip2Scene(
+            index=index,
+            out=index.parent / "unused",
+            net=Net(voxel_size_m=0.15, bn_momentum=0.03),
+            fit=Fit(batch_size=1, seed=self.seed),
+            teacher=config.Teacher(weights),
+        )
+        scans = photographed(command)
+        dataset = scans.index.dataset
+        kept = load_teacher(command.teacher, dataset.root)
+        asked = replace(kept, store=ForgetfulStore(kept.store.folder))
+        vocabulary = Vocabulary(dataset.classes)
+        text = text_embeddings(vocabulary, weights, torch.device("cpu"))
+        heads = {TEXT: kept.d, LOCAL: kept.d}
+        model = new_model(command, heads)
+        fit = command.fit
+        optimizer = Muon(model.parameter_groups(fit.lr, fit.lr), lr=fit.lr, weight_decay=fit.weight_decay)
+        samples = {
+            name: PairedSamples(scans, teacher, command.pairs, command.sweeps)
+            for name, teacher in {"kept": kept, "asked": asked}.items()
+        }
+        training = Consistency(model, command.fit, samples["kept"], text, len(vocabulary.names), command)
+        began = time.perf_counter()
+        samples["kept"].prepare()
+        filled = (time.perf_counter() - began) / len(samples["kept"].photos())
+
+        def step(which: str, number: int) -> float:
+            start = time.perf_counter()
+            one = samples[which]
+            batch = one.collate([one[number, number % len(one)]])
+            optimizer.zero_grad()
+            torch.stack(list(training.losses(batch).values())).sum().backward()
+            optimizer.step()
+            return time.perf_counter() - start
+
+        seconds: dict[str, list[float]] = {name: [] for name in samples}
+        for number in range(self.rounds + 1):
+            for name, times in seconds.items():
+                times.append(step(name, number))
+        ratios = [b / a for a, b in zip(seconds["kept"][1:], seconds["asked"][1:], strict=True)]
+        return {
+            "scans per second": 3 / statistics.median(seconds["kept"][1:]),
+            "without": 3 / statistics.median(seconds["asked"][1:]),
+            "times faster": statistics.median(ratios),
+            "seconds per photo, once": filled,
+        }
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchPretraining).run()

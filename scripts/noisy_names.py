@@ -1,0 +1,67 @@
+"""Names of the pixels of photos as a teacher gives them that is often wrong, made from the true labels of points."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ovs3d.images import read_image
+from pointcloud import config
+from pointcloud.index import IGNORE
+from pointcloud.pairing import pair
+from pointcloud.samples import Samples, scan_file
+from pointcloud.scans import read_scan
+from pointcloud.superpixels import superpixels
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How names go wrong."""
+
+    wrong: float
+    """Share of the superpixels that are given another class."""
+    seed: int
+    """Of all that is drawn."""
+    shift_px: int = 0
+    """The names of a whole photo are moved by up to this along each side, so that their borders are wrong too."""
+    everywhere: bool = False
+    """Superpixels that show no labelled point have a class at random instead of none."""
+    segments: config.Superpixels = field(default_factory=config.Superpixels)
+    """What has one name."""
+
+
+def noisy_names(samples: Samples, k: int, noise: Noise) -> dict[Path, Int64[Tensor, "h w"]]:
+    """What the pixels of all photos are called: each superpixel what most of its points truly are, or not; -1: none."""
+    random = np.random.default_rng((noise.seed, 4))
+    found = {}
+    for item in range(len(samples)):
+        frame = samples.frame(item)
+        scan = read_scan(scan_file(frame), samples.index.dataset)
+        pairs = pair(scan, frame.photos)
+        assert scan.labels is not None, "frames without labels"
+        labels = scan.labels[pairs.point]
+        for number, photo in enumerate(frame.photos):
+            cut = superpixels(read_image(photo.path), noise.segments).numpy()
+            mine = (pairs.photo == number) & (labels != IGNORE)
+            row, col = pairs.row_col[mine].T
+            votes = np.zeros((cut.max() + 1, k))
+            np.add.at(votes, (cut[row, col], labels[mine]), 1)
+            names = votes.argmax(axis=1)
+            wrong = random.random(len(names)) < noise.wrong
+            names[wrong] = ((names + random.integers(1, k, len(names))) % k)[wrong]
+            unknown = random.integers(k, size=len(names)) if noise.everywhere else -1
+            of_pixels = np.where(votes.any(axis=1), names, unknown)[cut]
+            found[photo.path] = torch.from_numpy(_moved(of_pixels, noise.shift_px, random))
+    return found
+
+
+def _moved(names: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
+    """Names moved along both sides; what would come from outside is as the border."""
+    if not most:
+        return names
+    down, right = random.integers(-most, most + 1, 2)
+    rows, cols = (np.arange(size) - by for size, by in zip(names.shape, (down, right), strict=True))
+    return names[rows.clip(0, len(rows) - 1)[:, None], cols.clip(0, len(cols) - 1)]
