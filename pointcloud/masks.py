@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.device import usable_device
+from ovs3d.errors import InputError
 from ovs3d.foundation.sam import LoadedSam, load_sam
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import sam_beside
@@ -59,9 +60,21 @@ class Masks:
         return ids_of_png(stored["png"]) - 1
 
     def fill(self, photos: Iterable[Path]) -> None:
-        """Compute what is missing, with a bar of progress."""
-        for photo in tqdm(list(photos), "masks", unit="photo"):
-            self.of(photo)
+        """Compute what is missing, with a bar of progress, and say how much is in a mask.
+
+        Raises:
+            InputError: nothing is.
+        """
+        photos, inside, pixels = list(photos), 0, 0
+        for photo in tqdm(photos, "masks", unit="photo"):
+            ids = self.of(photo)
+            inside, pixels = inside + int((ids >= 0).sum()), pixels + ids.numel()
+        if not inside:
+            raise InputError(
+                f"no mask in any of {len(photos)} photos: SAM thinks all of them poor; lower "
+                "--masks.sam.pred-iou-thresh and --masks.sam.stability-score-thresh, or take --masks.source slic"
+            )
+        print(f"{inside / pixels:.0%} of the pixels of {len(photos)} photos are in a mask")
 
 
 @dataclass(frozen=True, eq=False)

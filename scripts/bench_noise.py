@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from bench_clip2scene import KINDS, index_of
-from bench_cns import NO_LATENT, NO_SWITCH, SMALL
+from bench_cns import MASKS, NO_LATENT, NO_SWITCH, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
 from measured import add_row, miou_of_true, read_rows, rows_of
@@ -31,7 +31,7 @@ from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.cns import learn
-from pointcloud.config import Felzenszwalb, Fit, Latent, Masks, Superpixels, Teacher
+from pointcloud.config import Fit, Latent, Superpixels, Teacher
 from pointcloud.evaluate import answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
@@ -60,7 +60,6 @@ Names = dict[Path, Int64[Tensor, "h w"]]
 SHIFT_PX = 4
 PATCHES = Superpixels(count=600)
 """Names are wrong in pieces as small as CLIP's patches."""
-MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
 PANDASET_FIT = Fit(epochs=60, batch_size=1)
 """Of six frames, 360 steps."""
 

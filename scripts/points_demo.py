@@ -23,7 +23,7 @@ from ovs3d.outputs.palette import label_colors
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Augment, Fit, ImageNet, Net
+from pointcloud.config import Augment, Felzenszwalb, Fit, ImageNet, Masks, Net
 from pointcloud.evaluate import PROTOCOL, answers
 from pointcloud.evaluate_command import evaluate
 from pointcloud.evaluate_photos import by_network
@@ -72,6 +72,7 @@ class PointsDemo:
             net=Net(voxel_size_m=0.15, bn_momentum=0.03),
             fit=Fit(self.epochs, batch_size=1),
             augment=Augment(rotate=False),
+            masks=Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300)),
             image=ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024),
             switch_from=self.epochs // 2,
         ).run()
@@ -82,7 +83,7 @@ class PointsDemo:
         for number in range(held_out):
             write_png(self.out / "sheets" / f"{number}.png", sheet(run, index, number))
         report = Report(
-            task="Points demo: CNS on procedural streets, with the mini CLIP and SAM, without labels",
+            task="Points demo: CNS on procedural streets, with the mini CLIP and masks by colour, without labels",
             protocol=PROTOCOL,
             classes=read_index(index).dataset.classes,
             metrics={

@@ -134,6 +134,10 @@ MISTAKES = {
     "one photo": (["--fit.batch-size", "1"], "take a larger --fit.batch-size"),
     "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
     "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
+    "no mask": (
+        ["--masks.source", "sam", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
+        "no mask in any of",
+    ),
     "sam": (["--latent.weights", "vit_x/none"], "vit_x"),
 }
 
