@@ -38,6 +38,8 @@ class PointModel(nn.Module):
             of: rows of the points that are asked about, each as often as one likes; default: all.
         """
         answers, rows = self.shared(points, of)
+        if of is None and isinstance(self.net, SPVCNN):
+            return answers  # a row for each point already
         return {name: values[rows] for name, values in answers.items()}
 
     def shared(

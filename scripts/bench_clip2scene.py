@@ -8,15 +8,15 @@ seeds. `--report` writes docs/reports/clip2scene.json from the lines; `scripts/w
 
 import json
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import tyro
-from measured import add_row, read_rows, rows_of
+from measured import add_row, read_rows, rows_of, run_all
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -124,22 +124,17 @@ class BenchWorlds:
             for kind in self.kinds:
                 self._make(kind)
             return
-        failed = []
+        run_all(self._missing())
+
+    def _missing(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """What has no line yet, looked up when it is its turn: others may have measured it by then."""
         for seed in self.seeds:
             for kind in self.kinds:
                 for variant in self._variants(kind):
-                    same = {"kind": kind, "variant": variant} | (
-                        {} if self._is_fixed(variant) else {"seed": seed}
-                    )
-                    if rows_of(read_rows(self.rows), **same) or (self.only and variant not in self.only):
-                        continue
-                    try:
-                        self._measure(kind, variant, seed)
-                    except (Exception, SystemExit):  # the others go on
-                        traceback.print_exc()
-                        failed.append(f"{kind}: {variant}, seed {seed}")
-        if failed:
-            raise SystemExit("failed: " + "; ".join(failed))
+                    same = {"kind": kind, "variant": variant}
+                    same |= {} if self._is_fixed(variant) else {"seed": seed}
+                    if not rows_of(read_rows(self.rows), **same) and (not self.only or variant in self.only):
+                        yield f"{kind}: {variant}, seed {seed}", partial(self._measure, kind, variant, seed)
 
     def _make(self, name: KindName) -> None:
         """The worlds of a kind."""

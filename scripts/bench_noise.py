@@ -8,8 +8,8 @@ docs/reports/noise.json from the lines; `scripts/write_results.py` makes the tab
 """
 
 import time
-import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from bench_clip2scene import KINDS, index_of
 from bench_cns import MASKS, NO_LATENT, NO_SWITCH, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
-from measured import add_row, miou_of_true, read_rows, rows_of
+from measured import add_row, miou_of_true, read_rows, rows_of, run_all
 from noisy_names import Noise, noisy_names
 from torch import Tensor
 
@@ -99,17 +99,12 @@ class BenchNoise:
         if self.report:
             self._report(self.rows.with_suffix(".json"))
             return
-        failed = []
-        for seed in self.seeds:
-            for data in ("street", "pandaset") if self.pandaset else ("street",):
-                for wrong in self.wrong:
-                    try:
-                        self._measure(data, wrong, seed)
-                    except (Exception, SystemExit):  # the others go on
-                        traceback.print_exc()
-                        failed.append(f"{data}, {wrong:.0%} wrong, seed {seed}")
-        if failed:
-            raise SystemExit("failed: " + "; ".join(failed))
+        run_all(
+            (f"{data}, {wrong:.0%} wrong, seed {seed}", partial(self._measure, data, wrong, seed))
+            for seed in self.seeds
+            for data in (("street", "pandaset") if self.pandaset else ("street",))
+            for wrong in self.wrong
+        )
 
     def _measure(self, data: DataName, wrong: float, seed: int) -> None:
         """All methods that have no line yet, on the same names."""

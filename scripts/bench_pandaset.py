@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from bench_clip2scene import STREET
 from jaxtyping import Float, Int64
 from measured import miou_of_true
 from noisy_names import Noise, noisy_names
@@ -26,7 +27,7 @@ from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
 from pointcloud.cli import Finetune
-from pointcloud.config import Fit, Net
+from pointcloud.config import Fit
 from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
@@ -120,7 +121,7 @@ class BenchPandaset:
             metrics={**means, "gain": means["miou_shown"] - means["teacher_miou_shown"], **rows},
             split=f"{held_out} held-out frames; {taught} for training, {labelled} of them labelled to fine-tune",
             weights={"clip": "true labels of points, texts of mini"},
-            config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(NET)},
+            config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(STREET.net)},
             seed=0,
             seconds=time.perf_counter() - start,
             **environment(),
@@ -136,7 +137,7 @@ class BenchPandaset:
         command = Clip2Scene(
             index=self.index,
             out=out,
-            net=NET,
+            net=STREET.net,
             fit=Fit(self.epochs, 1, seed=seed),
             sweeps=1,
             self_training_from=self.epochs // 2,
@@ -148,8 +149,8 @@ class BenchPandaset:
             model = new_model(command, heads)
             samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
             training = Consistency(model, command.fit, samples, text, k, command)
-            train(training, model, About(NET, heads, STAND_INS, "mini", asdict(command)), out)
-        held_out = Samples(index, index.select("val"), NET)
+            train(training, model, About(STREET.net, heads, STAND_INS, "mini", asdict(command)), out)
+        held_out = Samples(index, index.select("val"), STREET.net)
         run = load_run(out)
         shown = OfShown(index, command.pairs, Confusion.empty(k))
         learnt = confusion_of(answers(run, held_out, vocabulary), k, [shown])
@@ -193,21 +194,17 @@ class BenchPandaset:
                 init=init,
                 percent=25,
                 share="frame",
-                net=NET,
+                net=STREET.net,
                 fit=Fit(self.epochs * 2, 1, seed=seed),
             )
             command.run()
             index = read_index(self.index)
-            held_out = Samples(index, index.select("val"), NET)
+            held_out = Samples(index, index.select("val"), STREET.net)
             names = Vocabulary(index.dataset.classes)
             found[f"{name}_miou"] = miou_of_true(
                 confusion_of(answers(load_run(command.out), held_out, names), len(names.names))
             )
         return found
-
-
-NET = Net(voxel_size_m=0.15, bn_momentum=0.03)
-"""As on street worlds."""
 
 
 if __name__ == "__main__":

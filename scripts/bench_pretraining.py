@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from bench_clip2scene import STREET
 from random_clip import vit_of_random_weights
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from ovs3d.optim import Muon
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.worlds.streets.command import Street
 from pointcloud import config
-from pointcloud.config import Fit, Net
+from pointcloud.config import Fit
 from pointcloud.index_command import Index
 from pointcloud.lightning_module import new_model
 from pointcloud.paired import PairedSamples
@@ -85,7 +86,7 @@ class BenchPretraining:
         command = Clip2Scene(
             index=index,
             out=index.parent / "unused",
-            net=Net(voxel_size_m=0.15, bn_momentum=0.03),
+            net=STREET.net,
             fit=Fit(batch_size=1, seed=self.seed),
             teacher=config.Teacher(weights),
         )

@@ -1,6 +1,8 @@
 """Results that benchmarks keep as lines of JSON: one that was stopped goes on, and processes share the work."""
 
 import json
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,23 @@ def add_row(path: Path, row: Row) -> None:
     """One line more."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def run_all(jobs: Iterable[tuple[str, Callable[[], object]]]) -> None:
+    """Run named jobs; one that fails does not end the others.
+
+    Raises:
+        SystemExit: at the end, with the names of those that failed.
+    """
+    failed = []
+    for name, job in jobs:
+        try:
+            job()
+        except (Exception, SystemExit):
+            traceback.print_exc()
+            failed.append(name)
+    if failed:
+        raise SystemExit("failed: " + "; ".join(failed))
 
 
 def miou_of_true(confusion: Confusion) -> float:

@@ -6,14 +6,17 @@ photos says of it, the true classes of the points on it, and the scan from above
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 import tyro
-from jaxtyping import Float, Integer, UInt8
+from bench_clip2scene import STREET
+from bench_cns import MASKS, SMALL
+from jaxtyping import Float, Int64, Integer, UInt8
+from torch import Tensor
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -22,14 +25,14 @@ from ovs3d.outputs.overlay import Picture, label_overlay, panels
 from ovs3d.outputs.palette import label_colors
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.worlds.streets.command import Street
+from pointcloud import index_command
 from pointcloud.cli import Evaluate
-from pointcloud.config import Augment, Felzenszwalb, Fit, ImageNet, Masks, Net
-from pointcloud.evaluate import PROTOCOL, answers
+from pointcloud.evaluate import PROTOCOL, Answer, answers
 from pointcloud.evaluate_command import evaluate
 from pointcloud.evaluate_photos import by_network
+from pointcloud.frame import Photo, Scan
 from pointcloud.image_runs import load_image_run
-from pointcloud.index import IGNORE, read_index
-from pointcloud.index_command import Index
+from pointcloud.index import IGNORE, Index, read_index
 from pointcloud.pairing import pair
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import load_run
@@ -63,29 +66,29 @@ class PointsDemo:
             Street(
                 streets, self.seed, version=version, scenes=self.streets, frames=1, sweeps=0, overwrite=True
             ).run()
-            Index("nuscenes", streets, version).run()
+            index_command.Index("nuscenes", streets, version).run()
         made = time.perf_counter()
         run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs"
         Cns(
             index=index,
             out=run,
-            net=Net(voxel_size_m=0.15, bn_momentum=0.03),
-            fit=Fit(self.epochs, batch_size=1),
-            augment=Augment(rotate=False),
-            masks=Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300)),
-            image=ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024),
+            net=STREET.net,
+            fit=replace(STREET.fit, epochs=self.epochs),
+            augment=STREET.augment,
+            masks=MASKS,
+            image=SMALL,
             switch_from=self.epochs // 2,
         ).run()
         trained = time.perf_counter()
         clip = self._asked(index, "CLIP alone", None)
         points, both = self._asked(index, "points", run), self._asked(index, "both", run, "both")
-        held_out = len(read_index(index).select("val"))
-        for number in range(held_out):
-            write_png(self.out / "sheets" / f"{number}.png", sheet(run, index, number))
+        data = read_index(index)
+        for number, picture in enumerate(sheets(run, data)):
+            write_png(self.out / "sheets" / f"{number}.png", picture)
         report = Report(
             task="Points demo: CNS on procedural streets, with the mini CLIP and masks by colour, without labels",
             protocol=PROTOCOL,
-            classes=read_index(index).dataset.classes,
+            classes=data.dataset.classes,
             metrics={
                 "miou": points["miou"],
                 "accuracy": points["accuracy"],
@@ -97,7 +100,7 @@ class PointsDemo:
                 "seconds_of_training": trained - made,
                 "per_class": points["per_class"],
             },
-            split=f"{held_out} held-out streets of {self.streets}",
+            split=f"{len(data.select('val'))} held-out streets of {self.streets}",
             weights={"clip": "mini", "sam": "mini"},
             config={"epochs": self.epochs},
             seed=self.seed,
@@ -115,19 +118,25 @@ class PointsDemo:
         return json.loads(report.read_text())["metrics"]
 
 
-def sheet(folder: Path, index: Path, number: int) -> Picture:
-    """What a run says of a held-out frame, beside the truth."""
+def sheets(folder: Path, data: Index) -> Iterator[Picture]:
+    """What a run says of each held-out frame, beside the truth."""
     run = load_run(folder)
-    image, data = load_image_run(folder, run.device), read_index(index)
-    samples = Samples(data, data.select("val")[number : number + 1], run.about.net)
-    vocabulary, frame = Vocabulary(data.dataset.classes), samples.frame(0)
+    image, vocabulary = load_image_run(folder, run.device), Vocabulary(data.dataset.classes)
     embeddings = run.embeddings(vocabulary)
     assert embeddings is not None
-    scan = read_scan(scan_file(frame), data.dataset)
-    (found,) = answers(run, samples, vocabulary)
-    photo = next(each for each in frame.photos if each.name == PHOTO)
+    photos = by_network(image, embeddings, 0)
+    samples = Samples(data, data.select("val"), run.about.net)
+    for found in answers(run, samples, vocabulary):
+        frame = data[found.position]
+        photo = next(each for each in frame.photos if each.name == PHOTO)
+        yield sheet(read_scan(scan_file(frame), data.dataset), found, photo, photos(photo), vocabulary.names)
+
+
+def sheet(
+    scan: Scan, found: Answer, photo: Photo, said: Int64[Tensor, " n"], names: Sequence[str]
+) -> Picture:
+    """What is said of a frame's points, and of the pixels of a photo."""
     colors = read_image(photo.path).numpy()
-    said = by_network(image, embeddings, 0)(photo).view(*colors.shape[:2]).numpy()
     pairs = pair(scan, [photo])
     dots = (0.5 * colors + 127).astype(np.uint8)
     row, col = pairs.row_col.T
@@ -135,9 +144,9 @@ def sheet(folder: Path, index: Path, number: int) -> Picture:
         at = np.minimum(row + down, len(dots) - 1), np.minimum(col + right, dots.shape[1] - 1)
         dots[at] = label_colors(found.truth.numpy()[pairs.point])
     above = [from_above(scan.xyz, each.numpy()) for each in (found.prediction, found.truth)]
-    said = label_overlay(colors, said, vocabulary.names)
+    of_pixels = label_overlay(colors, said.view(*colors.shape[:2]).numpy(), names)
     titles = ("photo", "network of photos", "true classes of the points", "points, answer", "points, truth")
-    return panels([colors, said, dots, *above], titles, columns=3)
+    return panels([colors, of_pixels, dots, *above], titles, columns=3)
 
 
 def from_above(
@@ -154,5 +163,4 @@ def from_above(
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
     tyro.cli(PointsDemo).run()
