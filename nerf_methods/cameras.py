@@ -10,6 +10,9 @@ from torch import Tensor
 def cell_centers(rows: int, columns: int, cell: tuple[float, float]) -> Float[Tensor, "n 2"]:
     """The centres of a grid of cells from the corner of a photo on, as (row, column) in pixels, row by row.
 
+    A pinhole's ray through the centre of a cell is the mean of the rays of its pixels before these are made of unit
+    length: it stands for the whole area.
+
     Args:
         cell: height and width of a cell, in pixels.
     """

@@ -136,9 +136,12 @@ class Evaluate(Question):
         """Measure, write the report and print it."""
         from nerf_methods.protocols import evaluate
 
-        asked = self.prompt is not None or self.prompts is not None
-        if self.protocol.startswith("lerf") and asked:
-            raise InputError(f"{self.protocol} asks for what is annotated: leave out --prompt and --prompts")
+        asked = {"--prompt": self.prompt, "--prompts": self.prompts, "--threshold": self.threshold}
+        given = [flag for flag, value in asked.items() if value is not None]
+        if self.protocol.startswith("lerf") and given:
+            raise InputError(
+                f"{self.protocol} asks for what is annotated, by rules of its own: leave out {' and '.join(given)}"
+            )
         print(evaluate(self.load() if self.protocol.startswith("lerf") else self.ask(), self).to_markdown())
         print(f"wrote {self.out / 'report.json'}")
 

@@ -1,19 +1,22 @@
 """Rays of the photos, and what CLIP sees in their tiles."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.pixel_samplers import PixelSampler
+from nerfstudio.data.utils.data_utils import get_image_mask_tensor_from_path
 from torch import Tensor
 
+from nerf_methods.cameras import cell_centers
 from nerf_methods.dataparser import Ovs3dDataParserConfig
 from nerf_methods.frustum import Frustum
 from nerf_methods.labels import read_labels
@@ -22,7 +25,7 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dino import load_dino
 from ovs3d.foundation.guided import guided_features
-from ovs3d.foundation.maps import scene_dino, size_with
+from ovs3d.foundation.maps import scene_dino
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.tiles import Tiles, TileSpec, scene_tiles
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
@@ -96,7 +99,7 @@ class TeacherGrid:
     """What CLIP sees in a view, at the centres of a grid of cells from its corner on."""
 
     features: Float[Tensor, "h w s d"]
-    """Of unit length, per scale of the tiles; NaN where no tile is."""
+    """Of unit length, per scale of the tiles; NaN where no tile is, or where the photo's mask leaves it out."""
     cell: tuple[float, float]
     """Height and width of a cell in pixels of the view."""
 
@@ -172,6 +175,14 @@ class Ovs3dDataManager(VanillaDataManager):
         """What the scene says of itself."""
         return read_settings(self.scene)
 
+    def _get_pixel_sampler(self, dataset: InputDataset, num_rays_per_batch: int) -> PixelSampler:
+        """nerfstudio's, whose rejection sampling fails at masks of photos that are not all of one size."""
+        sampler = super()._get_pixel_sampler(dataset, num_rays_per_batch)
+        sizes = torch.cat([dataset.cameras.height, dataset.cameras.width], dim=1)
+        if len(sizes.unique(dim=0)) > 1:
+            sampler.config = replace(sampler.config, rejection_sample_mask=False)
+        return sampler
+
     def create_train_dataset(self) -> InputDataset:
         kind = DepthDataset if self.config.depth else InputDataset
         return kind(self.train_dataparser_outputs, self.config.camera_res_scale_factor)
@@ -191,6 +202,11 @@ class Ovs3dDataManager(VanillaDataManager):
             )
         chosen = max(1, round(share * count))
         return torch.linspace(0, count - 1, chosen).round().int().tolist()
+
+    @property
+    def dino_weights(self) -> str:
+        """What stands in the configuration, else what goes with the CLIP."""
+        return self.config.dino_weights or dino_beside(self.weights)
 
     @property
     def tile_spec(self) -> TileSpec:
@@ -216,16 +232,15 @@ class Ovs3dDataManager(VanillaDataManager):
         """
         config, cameras = self.config, self.train_dataset.cameras
         try:
-            dino = load_dino(config.dino_weights or dino_beside(self.weights), self.device)
+            dino = load_dino(self.dino_weights, self.device)
         except InputError as error:
             without = "--pipeline.datamanager.guide-tiles False --pipeline.model.losses.preset clip"
             raise InputError(f"{error}; or do without DINO: {without}") from error
         images, grids = self.train_dataparser_outputs.image_filenames, []
         for view, tokens in enumerate(scene_dino(dino, images, self._store, config.dino_short_side)):
-            height, width = float(cameras.height[view]), float(cameras.width[view])
-            scale = config.camera_res_scale_factor
-            rows, columns = size_with(round(height / scale), round(width / scale), config.dino_short_side)
-            grids.append(TokenGrid(tokens, (height / rows * dino.patch, width / columns * dino.patch)))
+            rows, columns = tokens.shape[:2]
+            cell = float(cameras.height[view]) / rows, float(cameras.width[view]) / columns
+            grids.append(TokenGrid(tokens, cell))
         return grids
 
     @property
@@ -250,4 +265,15 @@ class Ovs3dDataManager(VanillaDataManager):
             step = max(min(height, width) / short_side, 1.0)
             rows, columns = round(height / step), round(width / step)
             cell, features = (height / rows, width / columns), tiles.grid(rows, columns)
-        return TeacherGrid(F.normalize(features, dim=-1).movedim(0, 2), cell)
+        rows, columns = features.shape[1:3]
+        features = F.normalize(features, dim=-1).movedim(0, 2)
+        features[~self.shown(view, cell_centers(rows, columns, cell)).view(rows, columns)] = torch.nan
+        return TeacherGrid(features, cell)
+
+    def shown(self, view: int, coords: Float[Tensor, "n 2"]) -> Bool[Tensor, " n"]:
+        """Whether pixels of a training view, (row, column), are of the scene, says the mask of its photo."""
+        files = self.train_dataparser_outputs.mask_filenames
+        if files is None:
+            return torch.ones(len(coords), dtype=torch.bool)
+        mask = get_image_mask_tensor_from_path(files[view], self.config.camera_res_scale_factor)
+        return mask[coords[:, 0].long(), coords[:, 1].long(), 0]

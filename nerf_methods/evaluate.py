@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from nerf_methods.quality import picture_quality
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import Tiles, encode_tiles
-from ovs3d.images import read_depth, read_image
+from ovs3d.images import read_depth
 from ovs3d.query import similarity
 
 
@@ -44,13 +45,14 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
     for index, depth_file in enumerate(depth_files):
         view, data = run.render(dataset.cameras[index : index + 1]), dataset[index]
         unit = dataset.metadata["depth_unit_scale_factor"] if depth_file else 1.0
+        measured = None if depth_file is None else read_depth(depth_file)[None, None] * unit
         yield HeldOutView(
             path=dataset.image_filenames[index],
-            photo=read_image(dataset.image_filenames[index]),
+            photo=(data["image"][..., :3] * 255).round().byte(),
             mask=data.get("mask"),
             rgb=view.rgb,
             depth=view.depth,
-            true_depth=read_depth(depth_file) * unit if depth_file else None,
+            true_depth=None if measured is None else F.interpolate(measured, view.depth.shape)[0, 0],
             truth=asked_truth(run, data["labels"]),
             answer=run.labels(view),
             relevancies=run.relevancies(view),
@@ -59,8 +61,13 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
 
 def asked_truth(run: Run, labels: UInt8[Tensor, "h w"]) -> UInt8[Tensor, "h w"]:
     """The scene's class ids as positions in the prompts that are asked; 255 where there is no truth."""
+    return remap(labels, own_prompts(run), run.query.names)
+
+
+def own_prompts(run: Run) -> tuple[str, ...]:
+    """The classes of the scene's own truth."""
     vocabulary = run.pipeline.datamanager.settings.vocabulary
-    return remap(labels, vocabulary.names if vocabulary else (), run.query.names)
+    return vocabulary.names if vocabulary else ()
 
 
 def photo_tiles(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Tiles:
@@ -77,7 +84,7 @@ def teacher_answer(run: Run, photo: UInt8[Tensor, "h w 3"]) -> Int[Tensor, "h w"
 @torch.no_grad()
 def tiles_answer(run: Run, tiles: Tiles) -> Int[Tensor, "h w"]:
     """The best class of the mean embedding over the scales of the tiles, at each pixel of their photo."""
-    features = torch.nn.functional.normalize(tiles.grid(tiles.height, tiles.width), dim=-1).mean(0)
+    features = F.normalize(tiles.grid(tiles.height, tiles.width), dim=-1).mean(0)
     return run.query.best(similarity(features, run.query.text.float().cpu()))
 
 

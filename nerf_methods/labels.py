@@ -68,6 +68,11 @@ def read_masks(
     return torch.stack(masks)
 
 
+def missing(own: tuple[str, ...], asked: tuple[str, ...]) -> list[str]:
+    """Classes of a scene that a question leaves out: what it takes their pixels for could not be held against it."""
+    return [name for name in own if name not in asked]
+
+
 def remap(labels: UInt8[Tensor, "h w"], own: tuple[str, ...], asked: tuple[str, ...]) -> UInt8[Tensor, "h w"]:
     """Class ids as positions in other prompts; classes that are not asked for are ignored."""
     table = torch.full((256,), IGNORE, dtype=torch.uint8)

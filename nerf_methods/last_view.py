@@ -27,6 +27,8 @@ class LastView:
         same_shape = abs(width - height * have_width / have_height) <= 1  # but for rounding to whole pixels
         if have_height < height or have_width < width or not same_shape:
             return None
+        if (have_height, have_width) == (height, width):
+            return dict(kept[2])
         rows = ((torch.arange(height) + 0.5) * have_height / height).long()
         columns = ((torch.arange(width) + 0.5) * have_width / width).long()
         return {name: value[rows][:, columns] for name, value in kept[2].items()}

@@ -21,7 +21,7 @@ from nerf_methods.datamanager import SceneContext
 from nerf_methods.field import AppearanceField, DensityGrid, FeatureField, SelectionField
 from nerf_methods.frustum import FrustumSpace
 from nerf_methods.geometry import geometry_losses
-from nerf_methods.labels import remap
+from nerf_methods.labels import missing, remap
 from nerf_methods.last_view import LastView
 from nerf_methods.losses import LossConfig
 from nerf_methods.quality import picture_quality
@@ -94,6 +94,9 @@ class Ovs3dModel(Model):
     """A radiance field with CLIP features, chosen among scales by a selection volume (3D-OVS)."""
 
     config: Ovs3dModelConfig
+    class_texts: Float[Tensor, "c d"]
+    """Embeddings of the run's own prompts that the weights know and of its distractors: what a point can be, whatever
+    is asked in the viewer while it trains."""
 
     def populate_modules(self) -> None:
         super().populate_modules()
@@ -118,11 +121,13 @@ class Ovs3dModel(Model):
         self.last_view = LastView()
         self.query: Query | None = None
         self.scale: int | None = None
-        self.vocabulary = (
-            parse_prompts(config.prompt) if config.prompt is not None else context.settings.vocabulary
-        )
-        notes = () if self.vocabulary is None else self.ask(self.vocabulary).notes
-        for note in notes:
+        own = context.settings.vocabulary
+        self.vocabulary = own if config.prompt is None else parse_prompts(config.prompt)
+        asked = None if self.vocabulary is None else self.ask(self.vocabulary)
+        classes = torch.empty(0, context.clip.d) if asked is None else asked.text[: asked.classes].float()
+        self.register_buffer("class_texts", classes, persistent=False)
+        without = ("no prompts: features are learnt without RDA and FDA",)
+        for note in without if asked is None else asked.notes:
             CONSOLE.print(note, style="bold yellow")
         negatives = self._negatives if self._negatives is not None else default_negatives(context.clip)
         self.panel = QueryPanel(
@@ -146,10 +151,7 @@ class Ovs3dModel(Model):
         return self.context.settings.negatives if self.config.negatives is None else self.config.negatives
 
     def ask(
-        self,
-        vocabulary: Vocabulary,
-        negatives: tuple[str, ...] | None = None,
-        threshold: float | None = None,
+        self, vocabulary: Vocabulary, negatives: tuple[str, ...] | None = None, threshold: float | None = None
     ) -> Query:
         """Change the question. Nothing is trained or rendered again but by who asks for a picture.
 
@@ -168,7 +170,7 @@ class Ovs3dModel(Model):
 
     def ask_text(self, prompts: str, negatives: str, threshold: float, scale: int) -> Query:
         """The same from lines such as ``mug; red ball``; scale 0 is the selection volume's mixture, 1 the first."""
-        against = tuple(word.strip() for word in negatives.split(";")) if negatives.strip() else ()
+        against = tuple(word.strip() for word in negatives.split(";") if word.strip())
         query = self.ask(parse_prompts(prompts), against, threshold)
         self.scale = scale - 1 if scale else None
         return query
@@ -224,25 +226,28 @@ class Ovs3dModel(Model):
             return super().get_outputs_for_camera(camera, obb_box)
         outputs = self.last_view.find(self, camera)
         if outputs is None:
-            outputs = self.render(camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True))
+            outputs = self._pictured(camera.to(self.device).generate_rays(camera_indices=0, keep_shape=True))
             self.last_view.keep(self, camera, outputs)
         return self._answered(outputs)
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
-        return self._answered(self.render(camera_ray_bundle))
+        return self._answered(self._pictured(camera_ray_bundle))
 
     def render(self, rays: RayBundle) -> dict[str, Float[Tensor, "h w _c"]]:
         """Colour, depth and features of a picture's rays, without any answer."""
         return super().get_outputs_for_camera_ray_bundle(rays)
 
+    def _pictured(self, rays: RayBundle) -> dict[str, Float[Tensor, "h w _c"]]:
+        """All that does not depend on the question."""
+        outputs = self.render(rays)
+        return outputs | {"feature_pca": self.feature.colors(outputs["features"])}
+
     def _answered(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The outputs and, if something is asked, the answers as pictures."""
-        features = outputs["features"]
-        outputs = outputs | {"feature_pca": self.feature.colors(features)}
         if self.query is None:
             return outputs
-        return outputs | answer_pictures(self.query, self.similarity(features), outputs["rgb"])
+        return outputs | answer_pictures(self.query, self.similarity(outputs["features"]), outputs["rgb"])
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         image = batch["image"].to(self.device)[..., :3]
@@ -264,12 +269,6 @@ class Ovs3dModel(Model):
         positions = sampled.samples.frustums.get_positions()
         return self.space(positions.gather(1, index[..., None].expand(-1, -1, 3))), weights
 
-    def class_texts(self) -> Float[Tensor, "c d"]:
-        """Embeddings of the prompts that the weights know and of the distractors: what a point can be."""
-        if self.query is None:
-            return torch.empty(0, self.context.clip.d, device=self.device)
-        return self.query.text[: self.query.classes].float().to(self.device)
-
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -284,9 +283,10 @@ class Ovs3dModel(Model):
         return picture_quality(rgb, image, batch.get("mask")), images
 
     def _count(self, features: Float[Tensor, "h w c"], truth: UInt8[Tensor, "h w"], query: Query) -> None:
-        """Add a view to the pooled confusion of the evaluation that is under way."""
-        if self.confusion is not None and self.context.settings.vocabulary is not None:
-            truth = remap(truth, self.context.settings.vocabulary.names, query.names)
+        """Add a view to the pooled confusion of the evaluation that is under way, if all that is there is asked."""
+        own = self.context.settings.vocabulary
+        if self.confusion is not None and own is not None and not missing(own.names, query.names):
+            truth = remap(truth, own.names, query.names)
             prediction = query.labels(self.similarity(features))
             self.confusion = self.confusion.update(truth.cpu(), prediction.cpu())
 

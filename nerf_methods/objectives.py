@@ -153,7 +153,8 @@ def feature_distribution_alignment(
 
     Args:
         logits: of the pixels of ``n`` patches, temperature applied.
-        tokens: DINO features of the pixels, of any length; no gradient flows into them.
+        tokens: DINO features of the pixels, of any length; no gradient flows into them. A pixel whose feature is zero
+            is in no pair.
         divergence: ``kl`` is what the released code computes under the name of JS: its mixture is taken of a
             distribution with itself. ``js`` is the paper's.
         names: from `probable_names`: a pair that pulls is weighed by the probability that both pixels have one name,
@@ -190,6 +191,8 @@ class _Alignment(torch.autograd.Function):
         for i, one in enumerate(tokens):
             unit = F.normalize(one, dim=-1)
             torch.mm(unit, unit.T, out=excess).sub_(rule.shift)
+            left_out = ~one.any(-1)
+            excess[left_out] = excess[:, left_out] = 0.0
             same = None if names is None else names[i] @ names[i].T
             for kind, (pulls, _) in enumerate(kinds):
                 weight = torch.clamp(excess, *((0, None) if pulls else (None, 0)), out=weights[kind])

@@ -73,9 +73,13 @@ class Ovs3dPipeline(VanillaPipeline):
             if config.model.prompt is not None:
                 parse_prompts(config.model.prompt)  # before minutes are spent on features
             super().__init__(config, device, test_mode=test_mode, **kwargs)  # type: ignore[arg-type]
+            if self.model.losses.distill == "classes" and not len(self.model.class_texts):
+                raise InputError(
+                    "plain fusion learns the answers to prompts: give some, or take another preset"
+                )
             if test_mode == "val":
                 _ = self.datamanager.tiles
-                if self.aligns_features or config.datamanager.guide_tiles:
+                if self.needs_dino:
                     _ = self.datamanager.dino_tokens
         self.geometry_steps = 0
         self.alignment_step = 0
@@ -94,7 +98,12 @@ class Ovs3dPipeline(VanillaPipeline):
     def aligns_features(self) -> bool:
         """Whether FDA has weights, and at least two classes to tell apart."""
         losses = self.model.losses
-        return (losses.fda_pull > 0 or losses.fda_push > 0) and len(self.model.class_texts()) > 1
+        return (losses.fda_pull > 0 or losses.fda_push > 0) and len(self.model.class_texts) > 1
+
+    @property
+    def needs_dino(self) -> bool:
+        """Whether FDA or the tiles ask it."""
+        return self.aligns_features or self.config.datamanager.guide_tiles
 
     def get_training_callbacks(self, attrs: TrainingCallbackAttributes) -> list[TrainingCallback]:
         before = [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION]

@@ -5,16 +5,17 @@ Which differ in views, masks and means, so that one model may score 10 or 50; a 
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from nerf_methods.evaluate import held_out_views, picture_metrics, pooled
-from nerf_methods.labels import read_masks
+from nerf_methods.evaluate import held_out_views, own_prompts, picture_metrics, pooled
+from nerf_methods.labels import missing, read_masks
 from nerf_methods.run import Run
 from ovs3d.errors import InputError
 from ovs3d.eval.environment import environment
@@ -66,16 +67,15 @@ def evaluate(run: Run, command: "Evaluate") -> Report:
     """
     start = time.perf_counter()
     found = measure(run, command.protocol, command.truth, command.negatives, command.out)
-    context = run.pipeline.model.context
     report = Report(
         task=f"{command.protocol} of {command.run}",
         protocol=f"{command.protocol}: {found.description}",
         classes=found.classes,
         metrics=found.metrics,
         split=found.split,
-        weights={"clip": context.clip.weights},
+        weights=run.weights,
         config={"run": str(command.run), "negatives": run.query.negatives, "threshold": run.query.threshold},
-        seed=0,
+        seed=run.seed,
         seconds=time.perf_counter() - start,
         skipped=found.skipped,
         **environment(),
@@ -103,12 +103,17 @@ def measure(
         raise InputError(f"{protocol} needs annotations: name their folder with --truth")
     if protocol == "lerf-mask":
         return _lerf_mask(run, truth, negatives, out)
-    return (_lerf_localization if protocol == "lerf-localization" else _lerf_ovs)(
-        list(_annotated(run, truth, negatives))
-    )
+    pairs, notes = _annotated(run, truth, negatives)
+    found = (_lerf_localization if protocol == "lerf-localization" else _lerf_ovs)(pairs)
+    return replace(found, skipped=notes)
 
 
 def _held_out(run: Run) -> Measured:
+    if absent := missing(own_prompts(run), run.query.names):
+        raise InputError(
+            f"{', '.join(absent)}: of the scene, but not asked, so a wrong answer there would not count; ask for all "
+            "of the scene's prompts"
+        )
     views, names = list(held_out_views(run)), run.query.names
     confusion = pooled([view.truth for view in views], [view.answer for view in views], len(names))
     if int(confusion.counts.sum()) == 0:
@@ -131,10 +136,11 @@ def _released(run: Run) -> Measured:
 
     def views() -> Iterator[tuple[Bool[Tensor, "k _h _w"], Tensor]]:
         for index, photo in enumerate(dataset.image_filenames):
-            camera = _resized(dataset.cameras[index : index + 1], 1 / REDUCTION)
-            masks = read_masks(scene, photo, files, (int(camera.height), int(camera.width)))
+            camera = dataset.cameras[index : index + 1]
+            size = int(camera.height) // REDUCTION, int(camera.width) // REDUCTION
+            masks = read_masks(scene, photo, files, size)
             if masks is not None:
-                yield masks, run.labels(run.render(camera))
+                yield masks, run.labels(run.render(_of_size(camera, size)))
 
     try:
         scores = released_scores(views())
@@ -169,7 +175,7 @@ def _lerf_ovs(pairs: list[Pair]) -> Measured:
     hits = {pair.key: float(published_is_localized(pair.relevancy, pair.truth.boxes)) for pair in pairs}
     return Measured(
         "LERF-OVS as LangSplat: masks from relevancy stretched to its own range in each picture, flat mean over "
-        "(frame, prompt); plain: relevancy above 0.5, not stretched",
+        "(frame, prompt); plain: the same filters on relevancy itself, at least 0.5",
         _frames_of(pairs),
         _prompts_of(pairs),
         {"miou": flat_mean(published), "plain_miou": flat_mean(plain), "localization": flat_mean(hits)},
@@ -178,22 +184,23 @@ def _lerf_ovs(pairs: list[Pair]) -> Measured:
 
 def _lerf_mask(run: Run, truth: Path, negatives: tuple[str, ...] | None, out: Path) -> Measured:
     photos, cameras = run.photos("held-out"), run.cameras("held-out")
-    predictions = out / "predictions"
+    predictions, notes = out / "predictions", dict[str, None]()
     for view, files in mask_files(truth).items():
         (predictions / view).mkdir(parents=True, exist_ok=True)
         if not files:
             continue
         place = _view_of(view, [photo.stem for photo in photos])
-        run.ask(Vocabulary(tuple(files)), negatives)
-        height = read_mask(next(iter(files.values()))).shape[0]
-        camera = cameras[place : place + 1]
-        scores = run.relevancies(run.render(_resized(camera, height / int(camera.height))))
+        notes |= dict.fromkeys(run.ask(Vocabulary(tuple(files)), negatives).notes)
+        height, width = read_mask(next(iter(files.values()))).shape
+        camera = _of_size(cameras[place : place + 1], (height, width))
+        scores = run.relevancies(run.render(camera))
         for index, name in enumerate(files):
             mask = plain_mask(scores[..., index])
             write_png(predictions / view / f"{name}.png", mask.byte().mul(255).numpy())
     found = lerf_mask_scores(truth, predictions)
     return Measured(
-        "LERF-Mask as Gaussian Grouping: mean over prompts of the mean over views; masks are relevancy above 0.5",
+        "LERF-Mask as Gaussian Grouping: mean over prompts of the mean over views; masks are the mean "
+        "of relevancy and its mean over 30x30 pixels, at least 0.5, and then each pixel as most of the 7x7 around it",
         "held-out views, by name or by position",
         tuple(found.per_prompt),
         {
@@ -202,7 +209,7 @@ def _lerf_mask(run: Run, truth: Path, negatives: tuple[str, ...] | None, out: Pa
             "per_class": found.per_prompt,
             "boundary_per_class": found.boundary_per_prompt,
         },
-        found.skipped,
+        (*found.skipped, *notes),
     )
 
 
@@ -214,22 +221,30 @@ def _view_of(name: str, stems: list[str]) -> int:
     raise InputError(f"no held-out view {name}: expected one of {', '.join(stems)}, or a position among them")
 
 
-def _annotated(run: Run, truth: Path, negatives: tuple[str, ...] | None) -> Iterator[Pair]:
-    """All annotated prompts of all frames, each asked beside the other prompts of its frame."""
-    frames = read_frames(truth)
+def _annotated(
+    run: Run, truth: Path, negatives: tuple[str, ...] | None
+) -> tuple[list[Pair], tuple[str, ...]]:
+    """All annotated prompts of all frames, each asked beside the other prompts of its frame; what is not answered."""
+    frames, pairs, notes = read_frames(truth), [], dict[str, None]()
     sides = [(run.photos("train"), run.cameras("train")), (run.photos("held-out"), run.cameras("held-out"))]
     cameras = {photo: cameras[i : i + 1] for photos, cameras in sides for i, photo in enumerate(photos)}
     for frame, photo in zip(frames, photos_of_frames(frames, list(cameras)), strict=True):
-        run.ask(Vocabulary(tuple(frame.prompts)), negatives)
-        camera = cameras[photo]
-        scores = run.relevancies(run.render(_resized(camera, frame.size[0] / int(camera.height))))
+        notes |= dict.fromkeys(run.ask(Vocabulary(tuple(frame.prompts)), negatives).notes)
+        scores = run.relevancies(run.render(_of_size(cameras[photo], frame.size)))
         for index, (prompt, annotation) in enumerate(frame.prompts.items()):
-            yield Pair((frame.name, prompt), scores[..., index], annotation)
+            pairs.append(Pair((frame.name, prompt), scores[..., index], annotation))
+    return pairs, tuple(notes)
 
 
-def _resized(camera: Cameras, scale: float) -> Cameras:
-    if scale != 1:
-        camera.rescale_output_resolution(scale)
+def _of_size(camera: Cameras, size: tuple[int, int]) -> Cameras:
+    """The camera of the photo resized to as many rows and columns."""
+    rows, columns = size[0] / camera.height, size[1] / camera.width
+    camera.fy, camera.cy = camera.fy * rows, camera.cy * rows
+    camera.fx, camera.cx = camera.fx * columns, camera.cx * columns
+    camera.height, camera.width = (
+        torch.full_like(camera.height, size[0]),
+        torch.full_like(camera.width, size[1]),
+    )
     return camera
 
 

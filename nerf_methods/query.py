@@ -51,8 +51,10 @@ class Query:
             return relevancy(similarity[..., :k], similarity[..., -len(self.negatives) :])
         if similarity.shape[-1] == 1:
             return (similarity + 1) / 2
-        others = [torch.cat([similarity[..., :i], similarity[..., i + 1 :]], dim=-1) for i in range(k)]
-        return torch.cat([relevancy(similarity[..., i : i + 1], others[i]) for i in range(k)], dim=-1)
+        best, place = similarity.topk(2, dim=-1)
+        is_best = place[..., :1] == torch.arange(k, device=similarity.device)
+        others = torch.where(is_best, best[..., 1:], best[..., :1])
+        return relevancy(similarity[..., :k, None], others[..., None])[..., 0]
 
     def best(self, similarity: Float[Tensor, "*n t"]) -> Int[Tensor, "*n"]:
         """Index of the most similar prompt, however little; -1 where a distractor is better."""

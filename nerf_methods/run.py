@@ -45,13 +45,21 @@ class Run:
     (and, as in nerfstudio, before the ``applied_transform`` of a ``transforms.json``).
     """
 
-    def __init__(self, pipeline: Ovs3dPipeline) -> None:
+    def __init__(self, pipeline: Ovs3dPipeline, seed: int = 0) -> None:
         self.pipeline = pipeline
+        self.seed = seed
+        """Of the training."""
         outputs = pipeline.datamanager.train_dataparser_outputs
         self.scale = float(outputs.dataparser_scale)
         """Length in nerfstudio's frame of the unit of the scene's own."""
         self._transform = torch.eye(4)
         self._transform[:3] = outputs.dataparser_transform
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """What it was taught by."""
+        data = self.pipeline.datamanager
+        return {"clip": data.weights} | ({"dino": data.dino_weights} if self.pipeline.needs_dino else {})
 
     @property
     def query(self) -> Query:
@@ -179,7 +187,7 @@ def load_run(config: Path | str) -> Run:
     path = Path(config)
     if not path.is_file():
         raise InputError(f"no run at {path}: give the config.yml that ns-train wrote")
-    _, pipeline, _, _ = eval_setup(path, test_mode="test")
+    settings, pipeline, _, _ = eval_setup(path, test_mode="test")
     if not isinstance(pipeline, Ovs3dPipeline):
         raise InputError(f"{path} is a run of another method: expected one of ns-train ovs3d")
-    return Run(pipeline)
+    return Run(pipeline, settings.machine.seed)

@@ -83,7 +83,7 @@ class PatchBatch:
     points: Float[Tensor, "n p k 3"]
     weights: Float[Tensor, "n p k"]
     tokens: Float[Tensor, "n p c"]
-    """DINO's."""
+    """DINO's; zero where the photo's mask leaves a pixel out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def surface_rays(
 
     Where DINO guides the tiles, its patches are those cells, and if they were traced before it is not done again.
     """
-    text = model.class_texts().cpu()
+    text = model.class_texts.cpu()
     text = text if model.losses.rda else text[:0]
     views = []
     with _evaluating(model):
@@ -132,7 +132,6 @@ def surface_rays(
             grid = data.teacher(view, short_side)
             rows, columns = grid.features.shape[:2]
             seen = grid.features.flatten(0, 1)
-            # released tiles may leave a pixel at the edge uncovered
             known = seen.isfinite().flatten(1).all(1)
             if data.config.guide_tiles and patches is not None:
                 points, weights = patches.points[view].flatten(0, 1), patches.weights[view].flatten(0, 1)
@@ -154,7 +153,8 @@ def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
             size = rows, columns = grid.tokens.shape[:2]
             coords = cell_centers(rows, columns, grid.cell)
             points, weights = _trace(model, cameras, view, coords)
-            views.append((points.unflatten(0, size), weights.unflatten(0, size), grid.tokens))
+            tokens = grid.tokens * data.shown(view, coords).view(*size, 1)
+            views.append((points.unflatten(0, size), weights.unflatten(0, size), tokens))
     return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
 
 
@@ -197,11 +197,11 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
             FromCenter(lifted @ (mixture.T @ center), products[..., -1], center.square().sum()),
         )
     else:
-        text = model.class_texts()
+        text = model.class_texts
         theirs = F.normalize(teacher.mean(1), dim=-1) @ text.T
         found["fusion_loss"] = class_distillation(field.similarity(code, opacity, text), theirs)
     if batch.relevancy.shape[-1]:
-        text = model.class_texts()
+        text = model.class_texts
         logits = field.similarity(code, opacity, text) if losses.rda_cosine else lifted @ (text @ mixture).T
         found["rda_loss"] = losses.rda * relevancy_distribution_alignment(logits, batch.relevancy, chosen)
     return found
@@ -226,9 +226,7 @@ def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor
     """FDA."""
     losses = model.losses
     code, opacity = _render_code(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
-    cosines = model.feature.similarity(code, opacity, model.class_texts()).unflatten(
-        0, batch.weights.shape[:2]
-    )
+    cosines = model.feature.similarity(code, opacity, model.class_texts).unflatten(0, batch.weights.shape[:2])
     rule = PairRule(losses.fda_shift, losses.fda_pull, losses.fda_push, losses.fda_rebalance)
     names = probable_names(cosines, losses.fda_guard) if losses.fda_guard else None
     logits = cosines / losses.fda_temperature

@@ -13,7 +13,6 @@ from pointcloud.config import Refine
 from pointcloud.frame import Photo
 from pointcloud.masks import Masks
 from pointcloud.refine import UNSURE, decided, normalised, sums_of_masks, votes
-from pointcloud.runs import TEMPERATURE
 from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
@@ -76,4 +75,4 @@ class ClipLabels:
             features = F.normalize(self.teacher.map(photo.path).float(), dim=2)
             self._grids[photo.path] = (features @ self.text.T).permute(2, 0, 1)
         similarities = sample(self._grids[photo.path], photo, row_col)
-        return votes(probabilities(similarities, TEMPERATURE), self.refine)
+        return votes(probabilities(similarities, self.teacher.temperature), self.refine)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ovs3d.errors import InputError
 from pointcloud.config import Net
 from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
 from pointcloud.nets.points import Points
@@ -24,7 +25,9 @@ class PointModel(nn.Module):
         super().__init__()
         c_in = sum(_CHANNELS.get(name, 1) for name in config.inputs)
         if config.name == "spvcnn":
-            self.net: MinkUNet | SPVCNN = SPVCNN(c_in, heads)
+            if config.first_kernel != 3:
+                raise InputError(f"the first kernel of spvcnn is 3, not {config.first_kernel}")
+            self.net: MinkUNet | SPVCNN = SPVCNN(c_in, heads, bn_momentum=config.bn_momentum)
         else:
             architecture = ARCHITECTURES[config.name]
             self.net = MinkUNet(c_in, architecture, heads, config.first_kernel, config.bn_momentum)

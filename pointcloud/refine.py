@@ -15,26 +15,12 @@ UNSURE = -1
 """Instead of a class id, where there is none."""
 
 
-def majority(labels: Int64[Tensor, " n"], mask: Int64[Tensor, " n"], k: int) -> Int64[Tensor, " n"]:
-    """The label that most members of a mask have; of several the lowest id.
-
-    Args:
-        labels: class ids; members with -1 have no vote.
-        mask: id of the mask of each member, from 0; -1 for none.
-        k: number of classes.
-
-    Returns:
-        -1 for members of masks without a vote.
-    """
-    given = F.one_hot(labels.clamp_min(0), k).float() * (labels >= 0)[:, None]
-    return leading(mean_in_masks(given, mask))
-
-
 def votes(probabilities: Float[Tensor, "n k"], how: Refine) -> Float[Tensor, "n k"]:
-    """What members say of the classes: if votes are hard, all for the best one."""
+    """What members say of the classes: if votes are hard, all for the best one; nothing where all are zero."""
     if how != "hard":
         return probabilities
-    return F.one_hot(probabilities.argmax(dim=1), probabilities.shape[1]).to(probabilities.dtype)
+    highest, best = probabilities.max(dim=1)
+    return F.one_hot(best, probabilities.shape[1]) * (highest > 0).to(probabilities.dtype)[:, None]
 
 
 def decided(scores: Float[Tensor, "n k"], how: Refine, margin: float) -> Int64[Tensor, " n"]:

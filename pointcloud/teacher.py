@@ -17,9 +17,10 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
-from ovs3d.foundation.maps import image_dense, image_dino
-from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.maps import dino_identity, image_dense, image_dino
+from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
+from ovs3d.query import probabilities
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
@@ -90,6 +91,11 @@ class Teacher(PhotoFeatures):
     def d(self) -> int:
         return self.clip.d
 
+    @property
+    def temperature(self) -> float:
+        """CLIP's own, of the softmax over texts that it was trained with."""
+        return float(self.clip.model.logit_scale.detach().exp()) ** -1
+
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         return image_dense(self.clip, photo, self.store, self.short_side, self.options)
 
@@ -116,8 +122,8 @@ class Denoising:
 
     def _doubted(self, photo: Path) -> Bool[Tensor, " k"]:
         grid = F.normalize(self.teacher.map(photo).flatten(0, 1).float(), dim=1)
-        scale = self.teacher.clip.model.logit_scale.detach().exp().cpu()
-        doubted = (scale * grid @ self.text.T).softmax(dim=1).amax(dim=0) < self.confidence
+        shares = probabilities(grid @ self.text.T, self.teacher.temperature)
+        doubted = shares.amax(dim=0) < self.confidence
         return doubted & ~doubted.all()
 
 
@@ -132,9 +138,9 @@ class Backbone(PhotoFeatures):
     name = "DINO"
 
     @property
-    def identity(self) -> dict[str, str | int]:
+    def identity(self) -> Identity:
         """All that its features depend on, but for the photo."""
-        return {"model": self.dino.name, "weights": self.dino.fingerprint, "short_side": self.short_side}
+        return dino_identity(self.dino, self.short_side)
 
     @property
     def d(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import tyro
 from jaxtyping import Float, Int, UInt8
 from measured import Row, add_row, read_rows, rows_of
@@ -21,6 +22,7 @@ from two_phases import TwoPhases
 from nerf_methods.evaluate import (
     asked_truth,
     held_out_views,
+    photo_tiles,
     picture_metrics,
     pooled,
     teacher_answer,
@@ -30,9 +32,14 @@ from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.eval.report import Report
+from ovs3d.foundation.dino import load_dino
+from ovs3d.foundation.guided import guided_features
+from ovs3d.foundation.maps import scene_dino
+from ovs3d.foundation.store import FeatureStore
 from ovs3d.images import read_image, write_png
 from ovs3d.outputs.overlay import panels
 from ovs3d.outputs.palette import label_colors
+from ovs3d.query import similarity
 from ovs3d.worlds.command import Tabletop
 
 FULL: dict[str, object] = {"model.losses.preset": "ovs3d"}
@@ -41,6 +48,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "without selection volume": FULL | {"model.losses.selection_temperature": float("inf")},
     "without RDA": FULL | {"model.losses.rda": 0.0},
     "without FDA": FULL | {"model.losses.fda_pull": 0.0, "model.losses.fda_push": 0.0},
+    "without the guard of names": FULL | {"model.losses.fda_guard": 0.0},
     "without re-balance": FULL | {"model.losses.fda_rebalance": False},
     "without DINO's guide": FULL | {"datamanager.guide_tiles": False},
     "random start of the features": FULL | {"principal_start": False},
@@ -52,8 +60,15 @@ VARIANTS: dict[str, dict[str, object]] = {
     "losses of the paper": {"model.losses.preset": "paper"},
     "plain fusion": {"model.losses.preset": "fusion"},
 }
-OURS_ALONE = "without DINO's guide", "random start of the features", "angles from the origin"
+OURS_ALONE = (
+    "without the guard of names",
+    "without DINO's guide",
+    "random start of the features",
+    "angles from the origin",
+)
 """What the paper does not have: measured with the first seed only."""
+OTHERS = "lerf", "raw", "raw, guided by DINO"
+"""Answers that need no training of their own."""
 SHOWN = "photo", "raw", "plain fusion", "full", "truth"
 """Pictures of a world, beside the table."""
 
@@ -187,7 +202,7 @@ class BenchQuality:
             if mine:
                 metrics[name] = _mean(mine, "miou", "accuracy") | {"runs": len(mine)}
         full = found["full"]
-        for name in ("lerf", "raw"):
+        for name in OTHERS:
             renamed = [{"miou": row[f"{name}_miou"], "accuracy": row[f"{name}_accuracy"]} for row in full]
             metrics[name] = _mean(renamed, "miou", "accuracy") | {"runs": len(full)}
         for world in self.worlds:
@@ -196,7 +211,7 @@ class BenchQuality:
             if mine:
                 metrics[f"world {world}"] = {
                     "full": _mean(mine, "miou")["miou"],
-                    "raw": _mean(mine, "raw_miou")["raw_miou"],
+                    **{name: _mean(mine, f"{name}_miou")[f"{name}_miou"] for name in OTHERS[1:]},
                     **({"plain fusion": _mean(fusion, "miou")["miou"]} if fusion else {}),
                     "psnr": _mean(mine, "psnr")["psnr"],
                 }
@@ -242,11 +257,28 @@ def _seen(run: Run, index: int) -> SeenView:
 
 
 def _others(run: Run, views: list[SeenView]) -> dict[str, list[Int[Tensor, "h w"]]]:
-    """Answers by LERF's choice of scales, and of the teacher by itself."""
+    """Answers by LERF's choice of scales, and of the teacher by itself, without and with DINO's guide."""
     return {
         "lerf": [best_scales(run, view) for view in views],
         "raw": [teacher_answer(run, view.photo) for view in views],
+        "raw, guided by DINO": guided_answers(run, views),
     }
+
+
+def guided_answers(run: Run, views: list[SeenView]) -> list[Int[Tensor, "h w"]]:
+    """The teacher's, as the field is taught it, for the held-out photos."""
+    data = run.pipeline.datamanager
+    dino, photos = load_dino(data.dino_weights), run.photos()
+    answers, text = [], run.query.text.float().cpu()
+    tokens = scene_dino(dino, photos, FeatureStore(data.scene / ".ovs3d"), data.config.dino_short_side)
+    for view, of_view in zip(views, tokens, strict=True):
+        height, width = view.truth.shape
+        cell = height / of_view.shape[0], width / of_view.shape[1]
+        features = F.normalize(guided_features(photo_tiles(run, view.photo), of_view, cell), dim=-1).mean(0)
+        scores = similarity(features, text).permute(2, 0, 1)[None]
+        of_pixels = F.interpolate(scores, (height, width), mode="bilinear")[0].permute(1, 2, 0)
+        answers.append(run.query.best(of_pixels))
+    return answers
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[T
     rendered = _features(model, batch.points, batch.weights)
     selection = _selection(model, batch.points, batch.weights)[..., None]
     target = F.normalize((selection * batch.teacher).sum(1), dim=-1)
-    ours = (rendered @ model.class_texts().T).log_softmax(-1)
+    ours = (rendered @ model.class_texts.T).log_softmax(-1)
     theirs = (selection * batch.relevancy).sum(1).log_softmax(-1)
     mixture = ((ours.exp() + theirs.exp()) / 2).log()
     divergences = [(p.exp() * (p - mixture)).sum(-1) for p in (ours, theirs)]
@@ -39,7 +39,7 @@ def patch_losses(model: Ovs3dModel, batch: PatchBatch) -> dict[str, Float[Tensor
     """FDA (3D-OVS, section 3.3), with the Kullback-Leibler divergence that the code has for Jensen-Shannon's."""
     losses = model.losses
     rendered = _features(model, batch.points.flatten(0, 1), batch.weights.flatten(0, 1))
-    cosine = F.normalize(rendered, dim=-1) @ model.class_texts().T
+    cosine = F.normalize(rendered, dim=-1) @ model.class_texts.T
     log_p = (cosine / losses.fda_temperature).log_softmax(-1).unflatten(0, batch.weights.shape[:2])
     with torch.no_grad():
         unit = F.normalize(batch.tokens, dim=-1)

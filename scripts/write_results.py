@@ -161,10 +161,20 @@ def _store(report: dict) -> str:
             f"{found['store_bytes'] / 1e6:.2f} MB",
             f"{found['published_bytes'] / 1e6:.1f} MB",
             f"{found['ratio']:.0f}",
+            f"{found['dino_bytes'] / 1e6:.2f} MB",
+            f"{found['ratio_with_dino']:.0f}",
         )
         for name, found in report["metrics"].items()
     ]
-    head = ("", "tiles", "stored", "published map", "times smaller (target 300)")
+    head = (
+        "",
+        "tiles",
+        "stored",
+        "published map",
+        "times smaller (target 300)",
+        "DINO's tokens",
+        "times smaller with them",
+    )
     title = f"{report['task']} (`docs/reports/store.json`)"
     return _table(title, head, rows) + f"\n{report['protocol'].capitalize()}.\n"
 
@@ -187,15 +197,20 @@ def _quality(report: dict) -> str:
         for name, found in metrics.items()
         if name not in worlds
     ]
-    columns = ("full", "plain fusion", "raw", "psnr")
+    columns = ("full", "plain fusion", "raw", "raw, guided by DINO", "psnr")
     rows = [
         (name, *(f"{found[one]:.3f}" if one in found else "" for one in columns))
         for name, found in worlds.items()
     ]
     title = f"{report['task']} (`docs/reports/quality.json`)"
     head = (f"{report['split']}; {report['protocol']}", "mIoU", "accuracy", "runs")
+    about = (
+        "\nBy default FDA has pairs that pull alone: without re-balance these weigh less, and nothing else changes. A "
+        "held-out view of each world, the first seed:\n\n![photo, teacher, plain fusion, full method and truth]"
+        "(images/quality.png)\n\n"
+    )
     by_world = _table("By world, mIoU", ("", *columns), rows)
-    return _table(title, head, variants) + "\n" + by_world + _machine(report)
+    return _table(title, head, variants) + about + by_world + _machine(report)
 
 
 def _noisy_truth(report: dict) -> str:

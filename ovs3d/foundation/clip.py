@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -51,6 +51,10 @@ class Clip:
     """Arithmetic of the image tower; texts are always encoded in float32."""
     known_ids: frozenset[int] | None = None
     """Tokens whose embedding was trained; None if all were."""
+    _texts: dict[str, Float[Tensor, " d"]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Embeddings of the texts so far."""
 
     @property
     def identity(self) -> Identity:
@@ -87,15 +91,19 @@ class Clip:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "k d"]:
-        """Embeddings (unit length) of texts.
+        """Embeddings (unit length) of texts; a text that was encoded before costs nothing.
 
         Raises:
             InputError: a text is longer than the model reads, or has a word that mini weights cannot know.
         """
-        for text in texts:
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        for text in new:
             self._check(text)
-        tokens = self.tokenizer(list(texts), context_length=self.model.context_length)
-        return F.normalize(_encode_tokens(self.model, tokens.to(self.device)), dim=-1)
+        if new:
+            tokens = self.tokenizer(new, context_length=self.model.context_length)
+            found = F.normalize(_encode_tokens(self.model, tokens.to(self.device)), dim=-1)
+            self._texts.update(zip(new, found, strict=True))
+        return torch.stack([self._texts[text] for text in texts])
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """The words of a text with a token that the weights were never trained on; real CLIPs have none."""

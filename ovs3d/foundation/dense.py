@@ -11,6 +11,8 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 
+RESNET_STRIDE = 32
+
 
 @torch.no_grad()
 def dense_features(
@@ -38,6 +40,15 @@ def dense_features(
         assert isinstance(visual, VisionTransformer)
         features, keys = _vit_features(visual, x, options)
     return (smoothed(features, keys) if options.smooth_keys else features)[0]
+
+
+def patch_of(clip: Clip) -> int:
+    """Side of a patch in pixels; of a ResNet, how much coarser its features are."""
+    visual = clip.model.visual
+    if isinstance(visual, ModifiedResNet):
+        return RESNET_STRIDE
+    assert isinstance(visual, VisionTransformer)
+    return visual.conv1.kernel_size[0]
 
 
 def _resnet_features(

@@ -1,4 +1,7 @@
-"""Features of a scene's images on the grid of a model's patches, dense CLIP and DINO, computed once."""
+"""Features of a scene's images on the grid of a model's patches, dense CLIP and DINO, computed once.
+
+Images are brought to whole patches, so that a grid covers all of its image and each patch the same part of it.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +15,14 @@ from tqdm import tqdm
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.foundation.crops import resize
-from ovs3d.foundation.dense import dense_features
+from ovs3d.foundation.dense import dense_features, patch_of
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.images import read_image
 
-_LARGEST_PATCH = 32
-"""Pixels, of all CLIPs and DINOs."""
+_WHOLE = {"whole_patches": True}
+"""Maps that were stored when patches left a rim of their image out are not of this identity."""
 
 
 def scene_dense(
@@ -28,7 +31,7 @@ def scene_dense(
     """MaskCLIP features of each image in turn, float16.
 
     Args:
-        short_side: larger images are made smaller until their shorter side has as many pixels.
+        short_side: larger images are made smaller until their shorter side has about as many pixels.
 
     Raises:
         InputError: an image cannot be read or is smaller than a patch, or the store cannot be written.
@@ -43,9 +46,9 @@ def image_dense(
     """The same of one image."""
 
     def compute() -> Tensor:
-        return dense_features(clip, _read(path, short_side, largest_factor=1.0), options)
+        return dense_features(clip, _read(path, short_side, patch_of(clip), largest_factor=1.0), options)
 
-    identity = {**clip.identity, "short_side": short_side, **asdict(options)}
+    identity = {**clip.identity, "short_side": short_side, **asdict(options), **_WHOLE}
     return _stored("clip-dense", path, identity, store, compute)
 
 
@@ -55,8 +58,8 @@ def scene_dino(
     """DINO's tokens of each image in turn, float16.
 
     Args:
-        short_side: images are made smaller or larger until their shorter side has as many pixels: tokens of an enlarged
-            photo are finer.
+        short_side: images are made smaller or larger until their shorter side has about as many pixels: tokens of an
+            enlarged photo are finer.
 
     Raises:
         InputError: an image cannot be read, or the store cannot be written.
@@ -69,10 +72,14 @@ def image_dino(dino: Dino, path: Path, store: FeatureStore, short_side: int) -> 
     """The same of one image."""
 
     def compute() -> Tensor:
-        return dino.tokens(_read(path, short_side, largest_factor=math.inf)[None])[0]
+        return dino.tokens(_read(path, short_side, dino.patch, largest_factor=math.inf)[None])[0]
 
-    identity = {"model": dino.name, "weights": dino.fingerprint, "enlarged": True, "short_side": short_side}
-    return _stored("dino", path, identity, store, compute)
+    return _stored("dino", path, dino_identity(dino, short_side), store, compute)
+
+
+def dino_identity(dino: Dino, short_side: int) -> Identity:
+    """All that its tokens depend on besides the image."""
+    return {"model": dino.name, "weights": dino.fingerprint, "short_side": short_side, **_WHOLE}
 
 
 def _stored(
@@ -82,15 +89,14 @@ def _stored(
     return stored["features"]
 
 
-def size_with(height: int, width: int, short_side: int, largest_factor: float = math.inf) -> tuple[int, int]:
-    """The size at which an image is looked at: its shorter side is brought to ``short_side`` pixels."""
-    factor = min(largest_factor, short_side / min(height, width))
-    return round(height * factor), round(width * factor)
-
-
-def _read(path: Path, short_side: int, largest_factor: float) -> Float[Tensor, "3 h w"]:
+def _read(path: Path, short_side: int, patch: int, largest_factor: float) -> Float[Tensor, "3 h w"]:
+    """An image, its shorter side about ``short_side`` pixels long, and both sides whole patches."""
     image = read_image(path)
-    rows, cols = size_with(image.shape[0], image.shape[1], short_side, largest_factor)
-    if min(rows, cols) < _LARGEST_PATCH:
-        raise InputError(f"{path}: {cols}x{rows} pixels; expected at least {_LARGEST_PATCH}x{_LARGEST_PATCH}")
-    return resize(image, rows, cols).permute(2, 0, 1) / 255
+    height, width = image.shape[:2]
+    factor = min(largest_factor, short_side / min(height, width))
+    if min(height, width) * factor < patch:
+        raise InputError(
+            f"{path}: {round(width * factor)}x{round(height * factor)} pixels; expected at least {patch}x{patch}"
+        )
+    rows, columns = (round(side * factor / patch) * patch for side in (height, width))
+    return resize(image, rows, columns).permute(2, 0, 1) / 255

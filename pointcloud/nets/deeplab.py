@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
+from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
 from pointcloud.config import ImageNetName
 
@@ -56,9 +57,14 @@ class DeepLab(nn.Module):
             path: its state dict or a training checkpoint; nothing in it is executed. A classifier in it is left out.
 
         Raises:
-            InputError: the file is damaged, would run code, or holds another network.
+            InputError: the file is damaged, would run code, holds another network, or one that was trained with labels.
         """
-        state = weights_under(read_state_dict(path, _WRAPPERS), *_PREFIXES)
+        state = read_state_dict(path, _WRAPPERS)
+        if labelled := _labelled(state):
+            raise InputError(
+                f"{path} was trained with labels, says its {labelled}: expected self-supervised weights"
+            )
+        state = weights_under(state, *_PREFIXES)
         kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "head."))}
         load_strictly(self.backbone, kept, str(path))
 
@@ -70,6 +76,16 @@ class DeepLab(nn.Module):
             {"params": [p for p in trunk if not _is_kernel(p)], "lr": lr},
             {"params": [*self.heads.parameters()], "lr": lr_head},
         ]
+
+
+def _labelled(state: Mapping[str, Tensor]) -> str | None:
+    """The classifier of torchvision's segmentation, or of ImageNet's thousand classes."""
+    for name, value in state.items():
+        if name.startswith(("classifier.", "aux_classifier.")) or (
+            name == "fc.weight" and len(value) == 1000
+        ):
+            return name
+    return None
 
 
 def _is_kernel(p: Tensor) -> bool:

@@ -55,12 +55,17 @@ class SPVCNN(nn.Module):
     """Features per point from voxels at five resolutions and from the points themselves."""
 
     def __init__(
-        self, c_in: int, heads: Mapping[str, int] | None = None, planes: tuple[int, ...] = PLANES
+        self,
+        c_in: int,
+        heads: Mapping[str, int] | None = None,
+        planes: tuple[int, ...] = PLANES,
+        bn_momentum: float = 0.1,
     ) -> None:
         """
         Args:
             heads: name and channels of each linear head; CLIP2Scene's are ``point_mapping_local`` and
                 ``point_mapping_global``.
+            bn_momentum: of all norms.
         """
         super().__init__()
         p = planes
@@ -86,6 +91,9 @@ class SPVCNN(nn.Module):
         self.head_names = tuple(heads or {})
         for name, c in (heads or {}).items():
             self.add_module(name, nn.Linear(self.c_out, c))
+        for part in self.modules():
+            if isinstance(part, BatchNorm1d):
+                part.momentum = bn_momentum
 
     def forward(self, points: Points) -> Float[Tensor, "n c"]:
         """Features of ``c_out`` channels of each point, before the heads."""

@@ -3,13 +3,15 @@
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from browsing import PATIENCE_S, box_with, listens, share_of_color
+from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from ovs3d.outputs.palette import palette
@@ -17,7 +19,7 @@ from ovs3d.outputs.palette import palette
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SCREENSHOT = Path("outputs/viewer.png")
-"""What the viewer looked like at the end."""
+"""What the viewer looked like when all prompts had been typed in another order."""
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +41,48 @@ def address(trained, tmp_path_factory) -> Iterator[str]:
             viewer.wait(timeout=30)
 
 
-def test_typed_prompts_change_the_label_map(browser, address, trained):
-    browser.get(address)
-    prompts = box_with(browser, "; ".join(trained.classes))
-    prompts.send_keys(Keys.CONTROL, "a")
-    prompts.send_keys(f"xylophone; {trained.classes[-1]}")
-    assert "cannot know 'xylophone'" in (box_with(browser, "not answered").get_attribute("value") or "")
-
-    colors = palette()
-    assert share_of_color(browser, colors[1]) < 0.01
-    box_with(browser, "rgb").click()
+def choose(browser: webdriver.Chrome, shown: str, output: str) -> list[str]:
+    """Show another output; returns the names of all."""
+    box_with(browser, shown).click()
     options = browser.find_elements(By.CSS_SELECTOR, "[role=option]")
     names = [option.text for option in options]
-    assert {"relevancy_0", "relevancy_1", "segmentation"} <= set(names)
-    assert "relevancy_2" not in names
-    options[names.index("segmentation")].click()
-    WebDriverWait(browser, PATIENCE_S).until(lambda driver: share_of_color(driver, colors[1]) > 0.2)
-    assert share_of_color(browser, colors[0]) < 0.01
-    legend = browser.find_element(By.TAG_NAME, "body").text
-    assert all(f"■ {name}" in legend for name in ("xylophone", trained.classes[-1], "no answer"))
+    options[names.index(output)].click()
+    return names
+
+
+def ask(prompts: WebElement, text: str) -> None:
+    prompts.send_keys(Keys.CONTROL, "a")
+    prompts.send_keys(text)
+
+
+def test_typed_prompts_change_the_label_map(browser, address, trained):
+    def share(index: int) -> float:
+        return share_of_color(browser, colors[index])
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        WebDriverWait(browser, PATIENCE_S).until(lambda _: condition())
+
+    browser.get(address)
+    colors, count = palette(), len(trained.classes)
+    prompts = box_with(browser, "; ".join(trained.classes))
+    assert f"relevancy_{count - 1}" in choose(browser, "rgb", "segmentation")
+    wait_for(lambda: max(map(share, range(count))) > 0.1)
+    largest = max(range(count), key=share)
+    before = share(largest)
+
+    # the same prompts in another order: each place answers as before, in its prompt's new colour
+    ask(prompts, "; ".join(["xylophone", *reversed(trained.classes)]))
+    assert largest != count - largest
+    wait_for(lambda: share(count - largest) == pytest.approx(before, rel=0.2))
+    assert share(largest) < 0.5 * before
     SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
     SCREENSHOT.write_bytes(browser.get_screenshot_as_png())
+
+    ask(prompts, f"xylophone; {trained.classes[-1]}")
+    wait_for(lambda: share(1) > 0.2)
+    assert share(0) < 0.01
+    assert "cannot know 'xylophone'" in (box_with(browser, "not answered").get_attribute("value") or "")
+    assert "relevancy_2" not in choose(browser, "segmentation", "relevancy_1")
+    choose(browser, "relevancy_1", "segmentation")
+    legend = browser.find_element(By.TAG_NAME, "body").text
+    assert all(f"■ {name}" in legend for name in ("xylophone", trained.classes[-1], "no answer"))

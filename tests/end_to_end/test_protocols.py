@@ -10,6 +10,7 @@ from nerf_runs import HELD_OUT, Trained, train
 from PIL import Image
 
 from nerf_methods.cli import main
+from nerf_methods.protocols import _of_size
 from nerf_methods.run import Run, load_run
 from ovs3d.eval.lerf_ovs import plain_mask
 
@@ -30,7 +31,10 @@ def evaluate(trained: Trained, out: Path, protocol: str, *words: object) -> dict
 
 
 def test_held_out_views_are_pooled(trained, tmp_path):
-    metrics = evaluate(trained, tmp_path, "3dovs-heldout")["metrics"]
+    report = evaluate(trained, tmp_path, "3dovs-heldout")
+    metrics = report["metrics"]
+    assert report["weights"] == {"clip": "mini", "dino": "mini"}
+    assert report["seed"] == 42  # nerfstudio's
     assert 0 <= metrics["miou"] <= metrics["accuracy"] <= 1
     assert set(metrics["per_class"]) == set(trained.classes)
     assert metrics["psnr"] > 10
@@ -98,6 +102,16 @@ def test_the_released_metrics_are_measured_at_an_eighth_of_the_size(trained, tmp
     assert 0 <= metrics["accuracy"] <= 1
 
 
+def test_a_camera_of_another_size_sees_the_same(run):
+    camera = run.cameras("held-out")[:1]
+    corners = torch.tensor([[0.0, 0.0], [120.0, 160.0]])
+    expected = camera.generate_rays(0, coords=corners).directions
+    odd = _of_size(camera, (37, 41))
+    assert (int(odd.height), int(odd.width)) == (37, 41)
+    found = odd.generate_rays(0, coords=corners * torch.tensor([37 / 120, 41 / 160])).directions
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -105,9 +119,11 @@ def test_the_released_metrics_are_measured_at_an_eighth_of_the_size(trained, tmp
         (["--protocol", "lerf-ovs", "--truth", "gone"], "no annotations in gone"),
         (["--protocol", "lerf-mask", "--truth", "gone"], "no folder gone"),
         (["--protocol", "lerf-mask", "--prompt", "mug"], "asks for what is annotated"),
+        (["--protocol", "lerf-ovs", "--threshold", "0.6"], "leave out --threshold"),
+        (["--prompt", "table"], "of the scene, but not asked"),
         (["--protocol", "3dovs-released"], "no annotated view"),
     ],
-    ids=["no truth", "no frames", "no masks", "prompts", "other layout"],
+    ids=["no truth", "no frames", "no masks", "prompts", "threshold", "too few prompts", "other layout"],
 )
 def test_a_protocol_without_its_truth_is_one_line_and_status_2(trained, tmp_path, words, message, capsys):
     with pytest.raises(SystemExit) as raised:

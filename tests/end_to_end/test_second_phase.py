@@ -1,9 +1,13 @@
-"""Features start from what the teacher sees when their phase begins, and only then."""
+"""The second phase: where features start, which pixels they are learnt from, and which classes."""
 
 import copy
+import json
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
@@ -12,11 +16,12 @@ CHANGE = 8
 """First iteration of the second phase, of ten in all."""
 
 
-def build(scene: Path, principal: bool = True) -> Ovs3dPipeline:
+def build(scene: Path, principal: bool = True, preset: str = "clip") -> Ovs3dPipeline:
     config = copy.deepcopy(ovs3d_method.config.pipeline)
     config.datamanager.data, config.datamanager.weights = scene, "mini"
     config.datamanager.tile_scales, config.datamanager.guide_tiles = (1, 2), False
-    config.model.losses.preset, config.model.density_resolutions = "clip", (4, 8)
+    config.datamanager.dino_short_side = 32
+    config.model.losses.preset, config.model.density_resolutions = preset, (4, 8)
     config.principal_start = principal
     torch.manual_seed(0)
     pipeline = config.setup(device="cpu")
@@ -49,3 +54,59 @@ def test_a_run_that_is_resumed_later_keeps_what_it_has_learnt(scene):
     pipeline.get_train_loss_dict(CHANGE + 1)
     for name, value in pipeline.model.named_parameters():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_question_that_is_asked_meanwhile_is_not_learnt(scene):
+    pipeline = build(scene, preset="ovs3d")
+    pipeline.get_train_loss_dict(CHANGE)
+    taught = pipeline.model.class_texts.clone()
+    pipeline.model.ask_text("mug; ball", "wall", 0.0, 0)
+    losses = pipeline.get_train_loss_dict(9)[1]
+    assert {"rda_loss", "fda_loss"} <= set(losses)
+    assert torch.equal(pipeline.model.class_texts, taught)
+    assert taught.shape[0] == 3
+
+
+def test_plain_fusion_without_prompts_is_one_line_and_status_2(scene, capsys):
+    (scene / "ovs3d.yaml").write_text("weights: mini\n")
+    (scene / "classes.txt").unlink()
+    with pytest.raises(SystemExit) as raised:
+        build(scene, preset="fusion")
+    assert raised.value.code == 2
+    assert "plain fusion learns the answers to prompts" in capsys.readouterr().err
+
+
+def with_sizes_and_masks(scene: Path) -> None:
+    """Every other photo twice as large; the left half of all is masked."""
+    meta = json.loads((scene / "transforms.json").read_text())
+    optics = {name: meta.pop(name) for name in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+    (scene / "masks").mkdir()
+    for i, frame in enumerate(meta["frames"]):
+        frame |= {name: value * (1 + i % 2) for name, value in optics.items()}
+        photo = scene / frame["file_path"]
+        with Image.open(photo) as image:
+            image.resize((frame["w"], frame["h"])).save(photo)
+        mask = np.zeros((frame["h"], frame["w"]), np.uint8)
+        mask[:, frame["w"] // 2 :] = 255
+        frame["mask_path"] = f"masks/{photo.name}"
+        Image.fromarray(mask).save(scene / frame["mask_path"])
+    (scene / "transforms.json").write_text(json.dumps(meta))
+
+
+def test_photos_of_different_sizes_teach_what_their_masks_show(scene):
+    with_sizes_and_masks(scene)
+    pipeline = build(scene, preset="ovs3d")
+    heights = pipeline.datamanager.train_dataset.cameras.height.flatten().tolist()
+    assert sorted(set(heights)) == [48, 96]
+    for step in (0, CHANGE, 9):
+        losses = pipeline.get_train_loss_dict(step)[1]
+        assert all(value.isfinite() for value in losses.values())
+    surface, patches = pipeline._surface, pipeline._patches
+    assert surface is not None
+    assert patches is not None
+    cells = sum(48 * 32 if height == 48 else 80 * 53 for height in heights)
+    assert len(surface.weights) == cells
+    for tokens in patches.tokens:
+        half = tokens.shape[1] // 2
+        assert not tokens[:, :half].any()
+        assert tokens[:, half:].any(-1).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nerf_methods.labels import mask_folders, read_labels, remap
+from nerf_methods.labels import mask_folders, missing, read_labels, remap
 from ovs3d.errors import InputError
 
 NAMES = ("mug", "ball", "table")
@@ -86,3 +86,8 @@ def test_ids_become_positions_in_the_prompts_that_are_asked():
     labels = torch.tensor([[0, 1, 2, 255]], dtype=torch.uint8)
     assert remap(labels, NAMES, ("table", "lamp", "mug")).tolist() == [[2, 255, 0, 255]]
     assert torch.equal(remap(labels, NAMES, NAMES), labels)
+
+
+def test_classes_that_are_not_asked_are_missing():
+    assert missing(NAMES, ("table", "lamp", "mug")) == ["ball"]
+    assert missing(NAMES, ("lamp", *NAMES)) == []

@@ -237,6 +237,17 @@ def test_fda_is_finite_without_pairs_of_a_kind_and_with_one_class(divergence, cl
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("rebalance", [True, False])
+def test_a_pixel_without_a_feature_is_in_no_pair(rebalance):
+    logits = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    tokens = torch.rand(1, 5, 4, generator=torch.Generator().manual_seed(1)) - 0.2
+    tokens[:, 3] = 0
+    kept, rule = [0, 1, 2, 4], PairRule(0.7, 200.0, 0.2, rebalance)
+    found = feature_distribution_alignment(logits, tokens, rule)
+    alone = feature_distribution_alignment(logits[:, kept], tokens[:, kept], rule)
+    torch.testing.assert_close(found, alone if rebalance else alone * 16 / 25)
+
+
 @pytest.mark.parametrize("divergence", ["kl", "js"])
 def test_fda_without_weights_is_nothing(divergence):
     logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()

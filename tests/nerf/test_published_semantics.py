@@ -4,7 +4,6 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 import torch.nn.functional as F
 from nerfstudio.data.scene_box import SceneBox
@@ -73,7 +72,7 @@ def test_losses_and_gradients_are_those_of_the_published_form(monkeypatch):
     monkeypatch.setattr(published, "CHUNK", 16)
     d = model.context.clip.d
     text = F.normalize(torch.randn(CLASSES, d, dtype=torch.float64), dim=-1)
-    monkeypatch.setattr(Ovs3dModel, "class_texts", lambda _: text)
+    model.class_texts = text
     surface, patches = make_batches(d)
     expected, expected_gradients = step(model, published, surface, patches)
     kept = [published.shaded(batch.points, batch.weights) for batch in (surface, patches)]
@@ -88,13 +87,13 @@ def test_losses_and_gradients_are_those_of_the_published_form(monkeypatch):
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
 
 
-def test_losses_from_the_center_are_those_of_features_that_are_formed(monkeypatch):
+def test_losses_from_the_center_are_those_of_features_that_are_formed():
     torch.manual_seed(0)
     model = make_model()
     model.losses = LossConfig("ovs3d").resolve()
     d = model.context.clip.d
     text = F.normalize(torch.randn(CLASSES, d, dtype=torch.float64), dim=-1)
-    monkeypatch.setattr(Ovs3dModel, "class_texts", lambda _: text)
+    model.class_texts = text
     surface, _ = make_batches(d)
     surface = replace(surface, center=surface.center + 0.2)
     found = semantics.semantic_losses(model, surface)
@@ -168,9 +167,8 @@ def test_nothing_else_pulls_at_a_selection_by_agreement():
     model.losses = LossConfig("ovs3d").resolve()
     d = model.context.clip.d
     surface, _ = make_batches(d)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ovs3dModel, "class_texts", lambda _: torch.eye(CLASSES, d, dtype=torch.float64))
-        losses = semantics.semantic_losses(model, surface)
+    model.class_texts = torch.eye(CLASSES, d, dtype=torch.float64)
+    losses = semantics.semantic_losses(model, surface)
     losses.pop("selection_loss")
     assert set(losses) == {"scale_loss", "clip_loss", "rda_loss"}
     torch.stack(list(losses.values())).sum().backward()

@@ -102,6 +102,21 @@ def test_rays_of_cells_go_through_their_centres():
     torch.testing.assert_close(pixels, expected, rtol=0, atol=1e-3)
 
 
+def test_the_ray_of_a_cell_is_the_mean_of_those_of_its_pixels():
+    cameras, cell = ring_of_cameras(), 8.0
+    pixels = torch.cartesian_prod(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5)
+    (one,) = cell_centers(1, 1, (cell, cell))
+
+    def rays(coords: torch.Tensor) -> torch.Tensor:
+        """As long as reaches the plane one unit ahead."""
+        found = cameras.generate_rays(torch.full((len(coords), 1), 3), coords=coords)
+        return found.directions * found.metadata["directions_norm"]
+
+    inside = (pixels < cell).all(1)
+    assert inside.sum() == 64
+    torch.testing.assert_close(rays(one[None])[0], rays(pixels[inside]).mean(0))
+
+
 @pytest.mark.parametrize("distortion", [None, DISTORTION])
 def test_the_sweep_finds_the_plane(distortion):
     cameras = ring_of_cameras(distortion=distortion)

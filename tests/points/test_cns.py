@@ -9,6 +9,7 @@ import torch
 from tiny_scans import pixels_of
 from torch import nn
 from torch.nn import functional as F
+from voting import majority
 
 from ovs3d.geometry import Camera
 from ovs3d.images import read_image, write_png
@@ -25,7 +26,6 @@ from pointcloud.nets.deeplab import DeepLab
 from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
 from pointcloud.pretrain_command import Cns
-from pointcloud.refine import majority
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import load_sam_features, principal_axes
 from pointcloud.samples import Samples

@@ -294,6 +294,15 @@ def test_presets_are_what_was_published():
     nets = [
         (one.net.name, one.net.inputs, one.net.voxel_size_m, one.net.bn_momentum) for one in (driving, rooms)
     ]
+    momenta = [
+        {
+            part.momentum
+            for part in PointModel(one.net, {}).modules()
+            if isinstance(part, torch.nn.BatchNorm1d)
+        }
+        for one in (driving, rooms)
+    ]
+    assert momenta == [{0.05}, {0.05}]
     assert nets == [("spvcnn", ("intensity255",), 0.1, 0.05), ("minkunet14a", ("rgb",), 0.05, 0.05)]
     assert [(one.sweeps, one.spatial_temporal, one.self_training_from) for one in (driving, rooms)] == [
         (3, "paper", 11),

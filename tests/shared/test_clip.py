@@ -104,6 +104,22 @@ def test_text_embeddings_have_unit_length_and_image_features_need_not(tmp_path):
     assert (clip.encode_images(torch.rand(2, 3, 32, 32)).norm(dim=1) - 1).abs().min() > 0.01
 
 
+def test_a_text_is_encoded_once(tmp_path, monkeypatch):
+    clip = load_clip(f"tiny-vit/{saved(random_clip(TINY_VIT), tmp_path / 'a.pt')}")
+    first = clip.encode_texts(["mug", "ball", "mug"])
+    assert torch.equal(first[0], first[2])
+    encode, encoded = clip_module._encode_tokens, []
+    monkeypatch.setattr(
+        clip_module,
+        "_encode_tokens",
+        lambda model, tokens: encoded.append(len(tokens)) or encode(model, tokens),
+    )
+    second = clip.encode_texts(["ball", "lamp", "mug"])
+    assert encoded == [1]
+    assert torch.equal(second[[2, 0]], first[:2])
+    torch.testing.assert_close(second[1:2], load_clip(clip.weights).encode_texts(["lamp"]))
+
+
 @pytest.mark.parametrize("size", [(32, 32), (50, 50), (21, 21)])
 def test_preprocessing_is_open_clips(tmp_path, size):
     clip = load_clip(f"tiny-vit/{saved(random_clip(TINY_VIT), tmp_path / 'a.pt')}")

@@ -20,7 +20,7 @@ from ovs3d.foundation.crops import TileSpec, resize
 from ovs3d.foundation.dense import dense_features
 from ovs3d.foundation.dino import ARCHITECTURES, load_dino
 from ovs3d.foundation.features_command import Features
-from ovs3d.foundation.maps import scene_dense, scene_dino
+from ovs3d.foundation.maps import image_dino, scene_dense, scene_dino
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS
 from ovs3d.images import read_image
@@ -96,7 +96,7 @@ def test_features_lie_where_the_flag_says(scene, weights, tmp_path):
     assert not (scene / ".ovs3d").exists()
 
 
-@pytest.mark.parametrize("short_side", [32, HEIGHT, 96])
+@pytest.mark.parametrize("short_side", [32, 42, HEIGHT, 96])
 def test_maps_are_what_the_models_see_in_an_image_of_the_size_that_is_asked(
     scene, weights, tmp_path, short_side
 ):
@@ -104,7 +104,7 @@ def test_maps_are_what_the_models_see_in_an_image_of_the_size_that_is_asked(
     images, store = scene_images(scene), FeatureStore(tmp_path / "store")
 
     def resized(side: int) -> list[torch.Tensor]:
-        size = (side, side * WIDTH // HEIGHT)
+        size = [8 * round(length * side / HEIGHT / 8) for length in (HEIGHT, WIDTH)]  # whole patches
         return [resize(read_image(path), *size).permute(2, 0, 1) / 255 for path in images]
 
     never_enlarged = resized(min(short_side, HEIGHT))
@@ -117,13 +117,27 @@ def test_maps_are_what_the_models_see_in_an_image_of_the_size_that_is_asked(
 def test_maps_of_other_sizes_do_not_meet_in_the_store(scene, weights, tmp_path):
     dino, store = load_dino(weights["dino"]), FeatureStore(tmp_path / "store")
     shapes = [next(scene_dino(dino, scene_images(scene), store, side)).shape for side in (32, 40, 32)]
-    assert [tuple(shape[:2]) for shape in shapes] == [(4, 6), (5, 7), (4, 6)]
+    assert [tuple(shape[:2]) for shape in shapes] == [(4, 6), (5, 8), (4, 6)]
 
 
 def test_an_image_smaller_than_a_patch_is_named(scene, weights, tmp_path):
     dino, store = load_dino(weights["dino"]), FeatureStore(tmp_path / "store")
-    with pytest.raises(InputError, match=r"0\.png: 18x12 pixels; expected at least 32x32"):
-        next(scene_dino(dino, scene_images(scene), store, short_side=12))
+    with pytest.raises(InputError, match=r"0\.png: 9x6 pixels; expected at least 8x8"):
+        next(scene_dino(dino, scene_images(scene), store, short_side=6))
+
+
+def test_a_grid_covers_all_of_its_image(tmp_path, weights):
+    """A photo that is no multiple of patches, bright in its last quarter: so are the last columns of its grid."""
+    pixels = torch.zeros(32, 92, 3, dtype=torch.uint8)
+    pixels[:, 69:] = 255
+    Image.fromarray(pixels.numpy()).save(tmp_path / "a.png")
+    dino, store = load_dino(weights["dino"]), FeatureStore(tmp_path / "store")
+    grid = image_dino(dino, tmp_path / "a.png", store, 32)
+    assert grid.shape[:2] == (4, 12)  # 11.5
+    seen = resize(read_image(tmp_path / "a.png"), 32, 96).permute(2, 0, 1) / 255
+    assert (seen[:, :, 73:] > 0.9).all()
+    assert (seen[:, :, :71] < 0.1).all()
+    torch.testing.assert_close(grid, dino.tokens(seen[None])[0].half())
 
 
 @pytest.mark.parametrize(
