@@ -27,7 +27,8 @@ class Question:
     prompt: str | None = None
     """What to look for, such as "mug; red ball". Default: what the run was trained with."""
     prompts: Path | None = None
-    """A file of prompts instead: one a line, or YAML with synonyms and distractors."""
+    """A file of prompts instead: one a line, or YAML with synonyms and distractors. Or the vocabulary of a data set
+    that comes with the package, such as nuscenes16 or scannet20."""
     negatives: tuple[str, ...] | None = None
     """What prompts are compared with for relevancy. Default: as the run was trained."""
     threshold: float | None = None

@@ -22,6 +22,7 @@ from nerf_methods.semantics import (
     semantic_losses,
     start_features,
     surface_rays,
+    traced_again,
 )
 from ovs3d.errors import InputError, exit_on_input_error
 from ovs3d.eval.confusion import Confusion
@@ -125,12 +126,14 @@ class Ovs3dPipeline(VanillaPipeline):
             self._anneal(step)
             return super().get_train_loss_dict(step)
         joint = step >= self.joint_step
-        if joint and not self.config.freeze_density and (step - self.joint_step) % RETRACE_STEPS == 0:
-            self._surface = None
-        if self._surface is None:
-            self._patches = patch_rays(self.model, self.datamanager) if self.aligns_features else None
-            side = self.config.semantic_short_side
-            self._surface = surface_rays(self.model, self.datamanager, side, self._patches)
+        moving = joint and not self.config.freeze_density
+        if self._surface is None or (moving and (step - self.joint_step) % RETRACE_STEPS == 0):
+            parts = self.model, self.datamanager
+            self._patches = patch_rays(*parts) if self.aligns_features else None
+            if self._surface is None:
+                self._surface = surface_rays(*parts, self.config.semantic_short_side, self._patches)
+            else:
+                self._surface = traced_again(*parts, self._surface, self._patches)
             if step == self.geometry_steps:
                 start_features(self.model, self._surface, self.config.principal_start)
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)

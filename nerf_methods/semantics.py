@@ -3,14 +3,14 @@
 The geometry is frozen by then, so the few points of a ray that carry weight are found once and not every iteration.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from tqdm import tqdm
@@ -53,6 +53,17 @@ class SurfaceBatch:
 
 
 @dataclass(frozen=True, eq=False)
+class Cells:
+    """Where features of a training view are learnt."""
+
+    view: int
+    coords: Float[Tensor, "n 2"]
+    """Centres of the cells of a grid, (row, column) in pixels."""
+    known: Bool[Tensor, " n"]
+    """Those where the teacher sees something."""
+
+
+@dataclass(frozen=True, eq=False)
 class SurfaceRays:
     """All rays of the training views at the centres of a coarse grid of cells."""
 
@@ -62,6 +73,8 @@ class SurfaceRays:
     """float16, on the CPU."""
     relevancy: Float[Tensor, "n s c"]
     """float16, on the CPU."""
+    cells: tuple[Cells, ...]
+    """The rays' places."""
 
     def sample(self, count: int, device: torch.device) -> SurfaceBatch:
         """A random batch, with replacement."""
@@ -125,21 +138,44 @@ def surface_rays(
     """
     text = model.class_texts.cpu()
     text = text if model.losses.rda else text[:0]
-    views = []
+    cells, taught = [], []
+    for view in tqdm(data.taught, desc="Teacher of the training views", unit="view"):
+        grid = data.teacher(view, short_side)
+        rows, columns = grid.features.shape[:2]
+        seen = grid.features.flatten(0, 1)
+        known = seen.isfinite().flatten(1).all(1)
+        cells.append(Cells(view, cell_centers(rows, columns, grid.cell), known))
+        relevancy = minmax_relevancy((seen[known] @ text.T).transpose(0, 1)).transpose(0, 1)
+        taught.append((seen[known].half(), relevancy.half()))
+    teacher, relevancy = (torch.cat(parts) for parts in zip(*taught, strict=True))
+    points, weights = _ends(model, data, cells, patches)
+    return SurfaceRays(points, weights, teacher, relevancy, tuple(cells))
+
+
+@torch.no_grad()
+def traced_again(
+    model: Ovs3dModel, data: Ovs3dDataManager, rays: SurfaceRays, patches: PatchRays | None = None
+) -> SurfaceRays:
+    """The same rays where density has changed; what the teacher sees stays."""
+    points, weights = _ends(model, data, rays.cells, patches)
+    return replace(rays, points=points, weights=weights)
+
+
+def _ends(
+    model: Ovs3dModel, data: Ovs3dDataManager, cells: Sequence[Cells], patches: PatchRays | None
+) -> tuple[Float[Tensor, "n k 3"], Float[Tensor, "n k"]]:
+    """Where the rays of cells end."""
+    ends = []
     with _evaluating(model):
         cameras = data.train_dataset.cameras.to(model.device)
-        for view in tqdm(data.taught, desc="Surface of the training views", unit="view"):
-            grid = data.teacher(view, short_side)
-            rows, columns = grid.features.shape[:2]
-            seen = grid.features.flatten(0, 1)
-            known = seen.isfinite().flatten(1).all(1)
+        for one in tqdm(cells, desc="Surface of the training views", unit="view"):
             if data.config.guide_tiles and patches is not None:
-                points, weights = patches.points[view].flatten(0, 1), patches.weights[view].flatten(0, 1)
+                points, weights = (part[one.view].flatten(0, 1) for part in (patches.points, patches.weights))
             else:
-                points, weights = _trace(model, cameras, view, cell_centers(rows, columns, grid.cell))
-            relevancy = minmax_relevancy((seen[known] @ text.T).transpose(0, 1)).transpose(0, 1)
-            views.append((points[known], weights[known], seen[known].half(), relevancy.half()))
-    return SurfaceRays(*(torch.cat(parts) for parts in zip(*views, strict=True)))
+                points, weights = _trace(model, cameras, one.view, one.coords)
+            ends.append((points[one.known], weights[one.known]))
+    points, weights = (torch.cat(parts) for parts in zip(*ends, strict=True))
+    return points, weights
 
 
 @torch.no_grad()

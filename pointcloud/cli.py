@@ -48,7 +48,8 @@ class _Question:
     prompt: str | None = None
     """What to look for, such as "car; road; tree". Default: the classes that the run was trained on."""
     prompts: Path | None = None
-    """A file of prompts instead: one a line, or YAML with synonyms and distractors."""
+    """A file of prompts instead: one a line, or YAML with synonyms and distractors. Or the vocabulary of a data set
+    that comes with the package, such as nuscenes16 or scannet20."""
     device: str | None = None
     """Where the network runs: cpu, cuda or cuda:<number>. Default: cuda where there is one."""
 

@@ -173,7 +173,7 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels) -> None:
     dataset, teacher = scans.index.dataset, labels.teacher
     sam = load_sam_features(command.latent, dataset.root) if command.latent.weight else None
     samples = CnsSamples(
-        scans, teacher, command.pairs, labels, command.image, sam, command.photos, command.multi_view
+        scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view
     )
     axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
     heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})

@@ -11,7 +11,7 @@ from torch import Tensor
 from ovs3d.images import read_image
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import ImageNet
-from pointcloud.frame import Frame, Photo, Scan
+from pointcloud.frame import Frame, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples, starts
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
@@ -52,8 +52,6 @@ class CnsSamples(PhotoSamples):
     clip: ClipLabels
     image: ImageNet
     sam: SamFeatures | None
-    photos_each: int
-    """Photos of a frame in one step, drawn anew in each epoch; 0: all."""
     multi_view: bool
     """Points are called what all photos of their frame together call them."""
     _of_points: dict[str, Int16[Tensor, " n"]] = field(default_factory=dict, init=False)
@@ -72,7 +70,7 @@ class CnsSamples(PhotoSamples):
         frame = self.samples.frame(key[1])
         scan = self.read(scan_file(frame))
         random = np.random.default_rng((self.samples.seed, *key, 3))
-        photos = self._chosen(frame.photos, random)
+        photos = self.drawn(frame.photos, key)
         pairs = pair(scan, photos, self.pairing)
         of_points = self._labels_of_points(frame, scan) if self.multi_view else None
         images, parts, first = [], [], 0
@@ -118,10 +116,6 @@ class CnsSamples(PhotoSamples):
             scores = votes_for_points(self.clip, frame, scan, pair(scan, frame.photos, self.pairing))
             self._of_points[frame.name] = self.clip.labels(scores).short()
         return self._of_points[frame.name].long()
-
-    def _chosen(self, photos: Sequence[Photo], random: np.random.Generator) -> list[Photo]:
-        count = min(self.photos_each or len(photos), len(photos))
-        return [photos[position] for position in sorted(random.permutation(len(photos))[:count])]
 
 
 def _after(ids: Int64[Tensor, " n"], first: int) -> Int64[Tensor, " n"]:

@@ -96,7 +96,8 @@ def ppkt(command: Ppkt) -> None:
     scans = photographed(command)
     backbone = load_backbone(command.backbone, scans.index.dataset.root)
     model = new_model(command, {IMAGE: CHANNELS})
-    _train(PixelMatching(model, PairedSamples(scans, backbone, command.pairs), command), model, command)
+    samples = PairedSamples(scans, backbone, command.pairs, command.photos)
+    _train(PixelMatching(model, samples, command), model, command)
 
 
 def slidr(command: Slidr) -> None:
@@ -105,7 +106,7 @@ def slidr(command: Slidr) -> None:
     backbone = load_backbone(command.backbone, scans.index.dataset.root)
     superpixels = Superpixels(backbone, command.superpixels)
     model = new_model(command, {IMAGE: CHANNELS})
-    samples = SuperpixelSamples(scans, backbone, command.pairs, superpixels)
+    samples = SuperpixelSamples(scans, backbone, command.pairs, command.photos, superpixels)
     _train(SuperpixelMatching(model, samples, command), model, command)
 
 

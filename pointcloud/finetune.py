@@ -102,7 +102,7 @@ def finetune(command: Finetune) -> Path | None:
         weights = clip_weights(command.weights, index.dataset.root)
         text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"))
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
-    model = new_model(command, heads)
+    model = new_model(command, heads, kept=(TEXT,))  # it answers in the space of texts already
     if command.freeze:
         model.freeze_trunk()
     settings = asdict(command)

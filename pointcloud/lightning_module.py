@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,18 +107,19 @@ class _Progress(TQDMProgressBar):
         return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
-def new_model(command: Training, heads: Mapping[str, int]) -> PointModel:
+def new_model(command: Training, heads: Mapping[str, int], kept: Collection[str] = ()) -> PointModel:
     """The network that a training starts with, its trunk from ``--init``, its back-end ready.
 
     Args:
         heads: name and channels of each.
+        kept: heads that are taken from there too, if they are there.
 
     Raises:
         InputError: the trunk cannot be taken from there, or there is no such back-end.
     """
     model = PointModel(command.net, heads)
     if command.init is not None:
-        load_trunk(model.net, command.init)
+        load_trunk(model.net, command.init, kept=kept)
     use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return model
 

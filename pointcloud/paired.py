@@ -58,6 +58,8 @@ class PhotoSamples(TrainingSamples):
     samples: Samples
     teacher: PhotoFeatures
     pairing: Pairing
+    photos_each: int
+    """Photos of a frame in one step, drawn anew in each epoch; 0: all."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,6 +71,12 @@ class PhotoSamples(TrainingSamples):
     def photos(self) -> list[Path]:
         """Of all frames."""
         return photos_of(self.samples.index, self.samples.positions)
+
+    def drawn(self, photos: Sequence[Photo], key: tuple[int, int]) -> list[Photo]:
+        """Those of a frame's photos that are looked at in an epoch."""
+        count = min(self.photos_each or len(photos), len(photos))
+        random = np.random.default_rng((self.samples.seed, *key, 4))
+        return [photos[position] for position in sorted(random.permutation(len(photos))[:count])]
 
     def read(self, file: ScanFile) -> Scan:
         """A scan. Its label file is not even opened."""
@@ -91,12 +99,13 @@ class PairedSamples(PhotoSamples):
         scans = [
             self.samples.batch(merged.of(number), key, number) for number in range(merged.sweep.max() + 1)
         ]
-        pairs = pair(merged.scan, frame.photos, self.pairing)
+        photos = self.drawn(frame.photos, key)
+        pairs = pair(merged.scan, photos, self.pairing)
         if self.crops:
             random = np.random.default_rng((self.samples.seed, *key, 2))
-            pairs = cropped(pairs, frame.photos, random)
-        point, features = look(self.teacher, pairs, frame.photos)
-        doubted = self._doubted(frame.photos)[torch.from_numpy(pairs.photo)]
+            pairs = cropped(pairs, photos, random)
+        point, features = look(self.teacher, pairs, photos)
+        doubted = self._doubted(photos)[torch.from_numpy(pairs.photo)]
         return PairedBatch(collate(scans), self._cells(merged.scan.xyz), point, features, doubted)
 
     def collate(self, batches: Sequence[PairedBatch]) -> PairedBatch:

@@ -31,10 +31,9 @@ from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples
-from pointcloud.teacher import Denoising, load_teacher, photos_of
+from pointcloud.teacher import Denoising, PhotoFeatures, load_teacher, photos_of
 
 if TYPE_CHECKING:
-    from pointcloud.config import Fit
     from pointcloud.pretrain_command import Clip2Scene, Distill, Pretraining
 
 LOCAL = "local_feature"
@@ -68,19 +67,20 @@ class Consistency(PairedTraining):
     def __init__(
         self,
         model: PointModel,
-        fit: Fit,
         samples: PairedSamples,
+        heads: Mapping[str, int],
         text: Tensor,
         known: int,
         command: Clip2Scene,
     ) -> None:
         """
         Args:
+            heads: name and channels of each of the model's.
             text: embeddings of the classes, and after them of distractors.
             known: number of classes.
         """
-        super().__init__(model, fit, samples)
-        self.command, self.known = command, known
+        super().__init__(model, command.fit, samples)
+        self.command, self.heads, self.known = command, heads, known
         self.register_buffer("text", text, persistent=False)
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
@@ -126,7 +126,8 @@ def distill(command: Distill) -> None:
     teacher = load_teacher(command.teacher, dataset.root)
     heads = {TEXT: teacher.d}
     model = new_model(command, heads)
-    training = Distillation(model, command.fit, PairedSamples(scans, teacher, command.pairs))
+    samples = PairedSamples(scans, teacher, command.pairs, command.photos)
+    training = Distillation(model, command.fit, samples)
     about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
     train(training, model, about, command.out)
 
@@ -147,17 +148,35 @@ def clip2scene(command: Clip2Scene) -> None:
     scans = photographed(command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
+    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
+    training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
+    about = About(command.net, training.heads, dataset.classes, teacher.clip.weights, asdict(command))
+    train(training, training.model, about, command.out)
+
+
+def consistency(
+    command: Clip2Scene,
+    scans: Samples,
+    teacher: PhotoFeatures,
+    text: Tensor,
+    known: int,
+    denoising: Denoising | None = None,
+) -> Consistency:
+    """CLIP2Scene with any teacher, ready to train.
+
+    Args:
+        text: embeddings of the classes, and after them of distractors.
+        known: number of classes.
+    """
     # one alone trains the head that is asked later
     both = "none" not in (command.semantic, command.spatial_temporal)
     heads = {TEXT: teacher.d} | ({LOCAL: teacher.d} if both else {})
     model = new_model(command, heads)
-    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
-    denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
-    samples = PairedSamples(scans, teacher, command.pairs, command.sweeps, denoising, command.crops)
-    training = Consistency(model, command.fit, samples, text, len(vocabulary.names), command)
-    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
-    train(training, model, about, command.out)
+    pairs, photos = command.pairs, command.photos
+    samples = PairedSamples(scans, teacher, pairs, photos, command.sweeps, denoising, command.crops)
+    return Consistency(model, samples, heads, text, known, command)
 
 
 def photographed(command: Pretraining) -> Samples:

@@ -63,6 +63,8 @@ class Pretraining(Training):
     """What all methods are told."""
 
     pairs: Pairing = field(default_factory=Pairing)
+    photos: int = 8
+    """Photos of a frame in a step, at most; drawn anew in each epoch. 0: all."""
 
     def next_step(self) -> str:
         """What may be done with the run."""
@@ -89,7 +91,8 @@ class Clip2Scene(Pretraining):
     prompt: str | None = None
     """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
     prompts: Path | None = None
-    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing."""
+    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
+    vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
     semantic: Literal["paper", "released", "none"] = "paper"
     """Semantic consistency. paper: contrast, anchored at classes. released: cross-entropy, as the published code."""
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
@@ -143,6 +146,16 @@ class Clip2SceneScanNet(Clip2Scene):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clip2SceneSmall(Clip2Scene):
+    """CLIP2Scene for two cores: a small network on larger voxels."""
+
+    self_training_from: int = 5
+    net: Net = field(default_factory=lambda: Net(voxel_size_m=0.15, bn_momentum=0.03))
+    augment: Augment = field(default_factory=lambda: Augment(rotate=False))
+    fit: Fit = field(default_factory=lambda: Fit(10, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contrast(Pretraining):
     """What PPKT and SLidR are told. Their runs know no words and no classes: they are a trunk to fine-tune."""
 
@@ -188,7 +201,8 @@ class Cns(Pretraining):
     prompt: str | None = None
     """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
     prompts: Path | None = None
-    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing."""
+    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
+    vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
     refine: Refine = "hard"
     """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
     leads clearly. none: nothing."""
@@ -205,8 +219,6 @@ class Cns(Pretraining):
     ema: float = 0.0
     """Labels come from slow copies of the networks that keep this share of themselves in each step; 0: from the
     networks themselves."""
-    photos: int = 8
-    """Photos of a frame in a step, at most; drawn anew in each epoch. 0: all."""
     image: ImageNet = field(default_factory=ImageNet)
     masks: Masks = field(default_factory=Masks)
     latent: Latent = field(default_factory=Latent)
@@ -224,6 +236,7 @@ Method = (
     | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
     | Annotated[Clip2SceneNuScenes, tyro.conf.subcommand("clip2scene-nuscenes")]
     | Annotated[Clip2SceneScanNet, tyro.conf.subcommand("clip2scene-scannet")]
+    | Annotated[Clip2SceneSmall, tyro.conf.subcommand("clip2scene-small")]
     | Annotated[Cns, tyro.conf.subcommand("cns")]
     | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
     | Annotated[Slidr, tyro.conf.subcommand("slidr")]

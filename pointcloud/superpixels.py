@@ -110,9 +110,10 @@ class SuperpixelSamples(PhotoSamples):
     def __getitem__(self, key: tuple[int, int]) -> SuperpixelBatch:
         frame = self.samples.frame(key[1])
         scan = self.read(scan_file(frame))
-        pairs = pair(scan, frame.photos, self.pairing)
+        photos = self.drawn(frame.photos, key)
+        pairs = pair(scan, photos, self.pairing)
         row_col, number = torch.from_numpy(pairs.row_col), torch.from_numpy(pairs.photo)
-        seen = [self._seen(photo, row_col[number == i]) for i, photo in enumerate(frame.photos)]
+        seen = [self._seen(photo, row_col[number == i]) for i, photo in enumerate(photos)]
         return SuperpixelBatch(
             self.samples.batch(scan, key),
             torch.from_numpy(pairs.point),

@@ -2,8 +2,9 @@
 are worth as a start for training on labels.
 
 Networks are trained on one set of worlds and measured on another, which nothing was tuned on. Each result is kept as
-a line of docs/reports/clip2scene.jsonl, so that a run which was stopped goes on, and several processes may share the
-seeds. `--report` writes docs/reports/clip2scene.json from the lines; `scripts/write_results.py` makes tables.
+a line of docs/reports/clip2scene.jsonl with a digest of its settings, so that a run which was stopped goes on, what was
+measured with other settings does not count, and several processes may share the seeds. `--report` writes
+docs/reports/clip2scene.json from the lines; `scripts/write_results.py` makes tables.
 """
 
 import json
@@ -14,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from measured import add_row, read_rows, rows_of, run_all
+from measured import Row, add_row, digest, mean_of, mini_weights, read_rows, rows_of, run_all, spread
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -32,8 +32,9 @@ from pointcloud.pretrain_command import Clip2Scene, Distill, Ppkt, Slidr
 
 KindName = Literal["street", "room"]
 LABELLED = {1.0: 300, 100.0: 10}
-"""Shares of the labels in percent, and how often they are seen: with 60 streets, 1 % is one of them, another for each
-seed."""
+"""Shares of the labels in percent, and how often they are seen. Of 60 streets the least share is one, which is 1.7 %;
+another for each seed."""
+LABELS = {1.0: "the labels of 1 of 60 streets", 100.0: "all labels"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,12 @@ SEEDS = {"train": 50, "test": 60}
 """Of the worlds. Settings were chosen on the validation split of those for training."""
 TESTED = 20
 """Worlds of the second seed, all of them for testing."""
+STARTS = "nothing", "CLIP2Scene", "sweeps: 1", "PPKT", "SLidR"
+"""Of fine-tuning. PPKT and SLidR see one scan of a frame, as CLIP2Scene does in *sweeps: 1*."""
+CAVEATS = (
+    "the mini CLIP learnt the names of the classes from other streets and rooms, the mini DINO, which PPKT and SLidR "
+    "learn from, saw tabletops alone",
+)
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,11 @@ class BenchWorlds:
         for seed in self.seeds:
             for kind in self.kinds:
                 for variant in self._variants(kind):
-                    same = {"kind": kind, "variant": variant}
+                    same: dict[str, object] = {
+                        "kind": kind,
+                        "variant": variant,
+                        "of": self._digest(kind, variant),
+                    }
                     same |= {} if self._is_fixed(variant) else {"seed": seed}
                     if not rows_of(read_rows(self.rows), **same) and (not self.only or variant in self.only):
                         yield f"{kind}: {variant}, seed {seed}", partial(self._measure, kind, variant, seed)
@@ -147,6 +158,14 @@ class BenchWorlds:
     def _is_fixed(self, variant: str) -> bool:
         """Whether nothing in a variant is drawn, so that one seed is enough."""
         raise NotImplementedError
+
+    def _digest(self, name: KindName, variant: str) -> str:
+        """Of all settings of a variant."""
+        raise NotImplementedError
+
+    def _rows(self, name: KindName, variant: str) -> list[Row]:
+        """What was measured of a variant with these settings."""
+        return rows_of(read_rows(self.rows), kind=name, variant=variant, of=self._digest(name, variant))
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         raise NotImplementedError
@@ -166,34 +185,37 @@ class BenchClip2Scene(BenchWorlds):
         kind = KINDS[name]
         found = ["CLIP alone", "distillation", *ABLATIONS, *kind.more]
         found += [f"prompts of {other}" for other in kind.other_prompts]
-        starts = ("nothing", "CLIP2Scene", "PPKT", "SLidR") if name == "street" else ()
-        return found + [
-            f"{percent:g} % of the labels, from {each}" for percent in LABELLED for each in starts
-        ]
+        starts = STARTS if name == "street" else ()
+        return found + [f"{labels}, from {each}" for labels in LABELS.values() for each in starts]
+
+    def _digest(self, name: KindName, variant: str) -> str:
+        flags = {} if variant == "CLIP alone" or ", from " in variant else _method(KINDS[name], variant)[1]
+        return digest(KINDS[name], SEEDS, TESTED, LABELLED, flags, mini_weights())
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         began = time.perf_counter()
         out = self.work / name / f"seed-{seed}" / variant
         if variant == "CLIP alone":
             found = self._evaluated(name, None, out)
-        elif " of the labels, from " in variant:
-            percent, start = variant.split(" % of the labels, from ")
-            found = self._finetuned(name, float(percent), start, seed, out)
+        elif ", from " in variant:
+            labels, start = variant.split(", from ")
+            (percent,) = (percent for percent, text in LABELS.items() if text == labels)
+            found = self._finetuned(name, percent, start, seed, out)
         else:
             self._pretrained(name, variant, seed)
             found = self._evaluated(name, out, out)
         metrics = found["metrics"]
-        row = {"kind": name, "variant": variant, "seed": seed, "seconds": time.perf_counter() - began}
+        row: Row = {"kind": name, "variant": variant, "seed": seed, "of": self._digest(name, variant)}
+        row |= {"seconds": time.perf_counter() - began}
         row |= {key: value for key, value in metrics.items() if not isinstance(value, dict)}
         add_row(self.rows, row)
 
     def _pretrained(self, name: KindName, variant: str, seed: int) -> Path:
         """The folder of a run, which is trained if it is not there."""
         kind, out = KINDS[name], self.work / name / f"seed-{seed}" / variant
-        if not (out / "run.json").exists():
-            method, flags = _method(kind, variant)
-            index, fit = index_of(self.work, name, "train"), replace(kind.fit, seed=seed)
-            method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()
+        method, flags = _method(kind, variant)
+        index, fit = index_of(self.work, name, "train"), replace(kind.fit, seed=seed)
+        method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()
         return out
 
     def _finetuned(self, name: KindName, percent: float, start: str, seed: int, out: Path) -> dict:
@@ -217,32 +239,23 @@ class BenchClip2Scene(BenchWorlds):
         return json.loads(evaluate(asked).read_text())
 
     def _report(self, path: Path) -> None:
-        rows = read_rows(self.rows)
         metrics: dict[str, dict[str, float]] = {}
         for name in self.kinds:
             for variant in self._variants(name):
-                mine = rows_of(rows, kind=name, variant=variant)
-                if mine:
-                    found = np.array([row["miou"] for row in mine])
-                    others = ("accuracy", "miou_shown", "accuracy_shown")
-                    means = {name: float(np.mean([row[name] for row in mine])) for name in others}
-                    metrics[f"{name}: {variant}"] = {
-                        "miou": float(found.mean()),
-                        "least": float(found.min()),
-                        "most": float(found.max()),
-                        **means,
-                        "runs": len(mine),
-                    }
+                if mine := self._rows(name, variant):
+                    metrics[f"{name}: {variant}"] = spread(mine, ("miou", "miou_shown"))
+                    metrics[f"{name}: {variant}"] |= {"accuracy_shown": mean_of(mine, "accuracy_shown")}
         report = Report(
             task="CLIP2Scene on procedural worlds with the mini CLIP",
-            protocol=PROTOCOL,
+            protocol=f"{PROTOCOL}; *shown*: of the points that a photo shows, where CLIP by itself has an answer too",
             classes=(),
             metrics=metrics,
             split="worlds of a seed of their own; means over the seeds of training",
             weights={"clip": "mini", "dino": "mini"},
             config={name: asdict(kind) for name, kind in KINDS.items()},
             seed=0,
-            seconds=sum(row["seconds"] for row in rows),
+            seconds=sum(row["seconds"] for row in read_rows(self.rows)),
+            skipped=CAVEATS,
             **environment(),
         )
         path.write_text(report.to_json())
@@ -251,11 +264,15 @@ class BenchClip2Scene(BenchWorlds):
 
 def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path:
     """Of the worlds of a part, which are made if they are not there."""
-    kind, folder = KINDS[name], work / name / part
+    kind = KINDS[name]
+    worlds = replace(kind.world, seed=SEEDS[part])
+    if part == "test":
+        worlds = replace(worlds, scenes=TESTED)
+        worlds = replace(worlds, sweeps=0) if isinstance(worlds, Street) else worlds
+    folder = work / name / f"{part}-{digest(worlds)}"
     index = folder / ".ovs3d" / "index.jsonl"
     if not index.exists():
-        worlds = kind.world if part == "train" else replace(kind.world, scenes=TESTED)
-        replace(worlds, out=folder, seed=SEEDS[part], overwrite=True).run()
+        replace(worlds, out=folder, overwrite=True).run()
         Index(kind.dataset, folder, kind.version, split="test" if part == "test" else None).run()
     return index
 

@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
 from bench_clip2scene import KINDS, SEEDS, TESTED, BenchWorlds, KindName, index_of
-from measured import add_row, read_rows, rows_of
+from measured import Row, add_row, digest, mean_of, mini_weights, read_rows, spread
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -27,6 +26,12 @@ from pointcloud.index_command import Index
 from pointcloud.pretrain_command import Cns
 
 Of = Literal["points", "photos", "both"]
+OF = "points_", "photos_", "both_"
+CAVEATS = (
+    "the mini CLIP learnt the names of the classes from other streets and rooms, the mini SAM, whose features the "
+    "latent space is of, saw tabletops alone",
+    "points: CLIP alone has the mean of what all photos see of them, votes are means of votes",
+)
 MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
 """The mini SAM has seen tables alone, and finds no mask in a street or a room that it would stand by."""
 ALONE: dict[str, dict[str, Any]] = {
@@ -67,6 +72,9 @@ class BenchCns(BenchWorlds):
     def _is_fixed(self, variant: str) -> bool:
         return variant in ALONE
 
+    def _digest(self, name: KindName, variant: str) -> str:
+        return digest(KINDS[name], SEEDS, TESTED, SMALL, MASKS, (ALONE | TRAINED)[variant], mini_weights())
+
     def _make(self, name: KindName) -> None:
         super()._make(name)
         if name == "street":
@@ -75,12 +83,11 @@ class BenchCns(BenchWorlds):
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         start = time.perf_counter()
         out = self.work / name / f"seed-{seed}" / variant
-        row: dict[str, object] = {"kind": name, "variant": variant, "seed": seed}
+        row: Row = {"kind": name, "variant": variant, "seed": seed, "of": self._digest(name, variant)}
         if variant in ALONE:
             found = {of: self._asked(name, of, out, None, ALONE[variant]) for of in ("points", "photos")}
         else:
-            if not (out / "image.json").exists():
-                self._train(name, variant, seed, out)
+            self._train(name, variant, seed, out)
             found = {of: self._asked(name, of, out, out, {}) for of in ("points", "photos", "both")}
         for of, report in found.items():
             shown = () if of == "photos" else ("miou_shown", "accuracy_shown")
@@ -120,15 +127,13 @@ class BenchCns(BenchWorlds):
         return index
 
     def _report(self, path: Path) -> None:
-        rows = read_rows(self.rows)
         metrics: dict[str, dict[str, float]] = {}
         for kind in self.kinds:
             for variant in self._variants(kind):
-                mine = rows_of(rows, kind=kind, variant=variant)
-                if mine:
-                    names = [name for name in mine[0] if name.startswith(("points_", "photos_", "both_"))]
-                    means = {name: float(np.mean([row[name] for row in mine])) for name in names}
-                    metrics[f"{kind}: {variant}"] = means | {"runs": len(mine)}
+                if mine := self._rows(kind, variant):
+                    means = {name: mean_of(mine, name) for name in mine[0] if name.startswith(OF)}
+                    shown = spread(mine, ("points_miou_shown", "photos_miou"))
+                    metrics[f"{kind}: {variant}"] = means | shown
         report = Report(
             task="CNS on procedural worlds with the mini CLIP and SAM",
             protocol=f"{PROTOCOL}; of photos: labels of all pixels",
@@ -136,9 +141,10 @@ class BenchCns(BenchWorlds):
             metrics=metrics,
             split="worlds of a seed of their own; means over the seeds of training",
             weights={"clip": "mini", "sam": "mini"},
-            config={"image": asdict(SMALL)},
+            config={"image": asdict(SMALL), "masks": asdict(MASKS)},
             seed=0,
-            seconds=sum(row["seconds"] for row in rows),
+            seconds=sum(row["seconds"] for row in read_rows(self.rows)),
+            skipped=CAVEATS,
             **environment(),
         )
         path.write_text(report.to_json())

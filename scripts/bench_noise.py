@@ -8,21 +8,21 @@ docs/reports/noise.json from the lines; `scripts/write_results.py` makes the tab
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from bench_clip2scene import KINDS, index_of
+from bench_clip2scene import KINDS, SEEDS, index_of
 from bench_cns import MASKS, NO_LATENT, NO_SWITCH, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
-from measured import add_row, miou_of_true, read_rows, rows_of, run_all
-from noisy_names import Noise, noisy_names
+from measured import add_row, digest, mini_weights, miou_of_true, read_rows, rows_of, run_all
+from noisy_names import Noise, Pieces, noisy_names, pieces_of
 from torch import Tensor
 
 from ovs3d.eval.environment import environment
@@ -94,6 +94,7 @@ class BenchNoise:
     """Of the noise and of the training."""
     report: bool = False
     """Do not measure: write the report from the lines there are."""
+    _cut: Annotated[dict[DataName, list[Pieces]], tyro.conf.Suppress] = field(default_factory=dict)
 
     def run(self) -> None:
         if self.report:
@@ -108,22 +109,44 @@ class BenchNoise:
 
     def _measure(self, data: DataName, wrong: float, seed: int) -> None:
         """All methods that have no line yet, on the same names."""
-        noise, names = Noise(wrong, seed, SHIFT_PX, segments=PATCHES), {}
+        noise, names = Noise(wrong, seed, SHIFT_PX), {}
         held_out, words = self._held_out(data)
         for method in METHODS:
-            same = {"data": data, "wrong": wrong, "method": method, "seed": seed}
+            how = self._digest(data, method)
+            same = {"data": data, "wrong": wrong, "method": method, "seed": seed, "of": how}
             if rows_of(read_rows(self.rows), **same):
                 continue
             start = time.perf_counter()
-            how = f"{wrong:g}-wrong-{PATCHES.count}-pieces-{SHIFT_PX}-px"
-            command = self._command(data, method, seed, self.work / data / how / f"seed-{seed}" / method)
+            out = self.work / data / f"{wrong:g}-wrong" / f"seed-{seed}" / f"{method}-{how}"
+            command = self._command(data, method, seed, out)
             if not (command.out / "image.json").exists():
                 scans = photographed(command)
-                names = names or noisy_names(scans, len(words.names), noise)
+                names = names or noisy_names(self._pieces(data, scans, len(words.names)), noise)
                 learn(command, scans, self._labels(command, scans.index.dataset.root, words, names))
             confusion = confusion_of(answers(load_run(command.out), held_out, words), len(words.names))
             found = {"miou": miou_of_true(confusion), "accuracy": pixel_accuracy(confusion)}
             add_row(self.rows, same | found | {"seconds": time.perf_counter() - start})
+
+    def _pieces(self, data: DataName, scans: Samples, k: int) -> list[Pieces]:
+        """The same for all levels and seeds."""
+        if data not in self._cut:
+            self._cut[data] = pieces_of(scans, k, PATCHES)
+        return self._cut[data]
+
+    def _digest(self, data: DataName, method: str) -> str:
+        """Of all settings but the noise and the seed."""
+        street = KINDS["street"]
+        fit = street.fit if data == "street" else PANDASET_FIT
+        frames = SEEDS if data == "street" else read_index(self._index(data)).select("train")
+        of_all = street.world, street.net, street.augment, fit, frames, SMALL, MASKS, PATCHES, SHIFT_PX
+        return digest(*of_all, METHODS[method], mini_weights())
+
+    def _index(self, data: DataName) -> Path:
+        """Of what is trained on."""
+        if data == "street":
+            return index_of(self.streets, "street", "train")
+        assert self.pandaset is not None
+        return self.pandaset
 
     def _labels(self, command: Cns, root: Path, words: Vocabulary, names: Names) -> NoisyLabels:
         text = text_embeddings(words, "mini", torch.device("cpu"))
@@ -141,10 +164,8 @@ class BenchNoise:
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
         street = KINDS["street"]
         fit = replace(street.fit if data == "street" else PANDASET_FIT, seed=seed)
-        index = index_of(self.streets, "street", "train") if data == "street" else self.pandaset
-        assert index is not None
         return Cns(
-            index=index,
+            index=self._index(data),
             out=out,
             net=street.net,
             fit=fit,
@@ -172,8 +193,10 @@ class BenchNoise:
         metrics: dict[str, dict[str, float]] = {}
         for data in ("street", "pandaset"):
             for method in METHODS:
+                if data == "pandaset" and self.pandaset is None:
+                    continue
                 found: dict[str, float] = {}
-                mine = rows_of(rows, data=data, method=method)
+                mine = rows_of(rows, data=data, method=method, of=self._digest(data, method))
                 for wrong in self.wrong:
                     at = rows_of(mine, wrong=wrong)
                     for name in ("miou", "accuracy") if at else ():
@@ -188,7 +211,14 @@ class BenchNoise:
             metrics=metrics,
             split="street worlds of a seed of their own; PandaSet's held-out frames",
             weights={"clip": "true labels of points, texts of mini", "sam": "mini"},
-            config={"shift_px": SHIFT_PX},
+            config={
+                "shift_px": SHIFT_PX,
+                "pieces": asdict(PATCHES),
+                "masks": asdict(MASKS),
+                "image": asdict(SMALL),
+                "fit": {"street": asdict(KINDS["street"].fit), "pandaset": asdict(PANDASET_FIT)},
+                "net": asdict(KINDS["street"].net),
+            },
             seed=0,
             seconds=sum(row["seconds"] for row in rows),
             **environment(),

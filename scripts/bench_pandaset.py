@@ -17,7 +17,7 @@ import tyro
 from bench_clip2scene import STREET
 from jaxtyping import Float, Int64
 from measured import miou_of_true
-from noisy_names import Noise, noisy_names
+from noisy_names import Noise, noisy_names, pieces_of
 from torch import Tensor
 
 from ovs3d.eval.confusion import Confusion
@@ -31,12 +31,10 @@ from pointcloud.config import Fit
 from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
-from pointcloud.lightning_module import new_model
-from pointcloud.paired import PairedSamples
 from pointcloud.pairing import pair
-from pointcloud.pretrain import LOCAL, Consistency, photographed, train
+from pointcloud.pretrain import consistency, photographed, train
 from pointcloud.pretrain_command import Clip2Scene
-from pointcloud.runs import TEXT, About, load_run, text_embeddings
+from pointcloud.runs import About, load_run, text_embeddings
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.teacher import PhotoFeatures
@@ -111,7 +109,6 @@ class BenchPandaset:
         names = next(iter(rows.values()))
         means = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
         held_out, taught = len(index.select("val")), len(index.select("train"))
-        labelled = len(index.select("train", 25, "frame"))
         report = Report(
             task=f"CLIP2Scene on PandaSet, {self.wrong:.0%} of the teacher's superpixels wrong; a start on worlds",
             protocol="labels of all points, or of those that a photo shows, pooled over the scans; classes that the "
@@ -119,9 +116,15 @@ class BenchPandaset:
             "place",
             classes=index.dataset.classes,
             metrics={**means, "gain": means["miou_shown"] - means["teacher_miou_shown"], **rows},
-            split=f"{held_out} held-out frames; {taught} for training, {labelled} of them labelled to fine-tune",
+            split=f"{held_out} held-out frames; {taught} for training, one of them, another for each seed, labelled "
+            "to fine-tune",
             weights={"clip": "true labels of points, texts of mini"},
-            config={"wrong": self.wrong, "epochs": self.epochs, "net": asdict(STREET.net)},
+            config={
+                "wrong": self.wrong,
+                "epochs": self.epochs,
+                "net": asdict(STREET.net),
+                "superpixels": asdict(config.Superpixels()),
+            },
             seed=0,
             seconds=time.perf_counter() - start,
             **environment(),
@@ -144,12 +147,11 @@ class BenchPandaset:
         )
         if not (out / "run.json").exists():
             scans = photographed(command)
-            teacher = NoisyTruth(text, noisy_names(scans, k, Noise(self.wrong, seed, everywhere=True)))
-            heads = {TEXT: teacher.d, LOCAL: teacher.d}
-            model = new_model(command, heads)
-            samples = PairedSamples(scans, teacher, command.pairs, command.sweeps)
-            training = Consistency(model, command.fit, samples, text, k, command)
-            train(training, model, About(STREET.net, heads, STAND_INS, "mini", asdict(command)), out)
+            pieces = pieces_of(scans, k, config.Superpixels())
+            teacher = NoisyTruth(text, noisy_names(pieces, Noise(self.wrong, seed, everywhere=True)))
+            training = consistency(command, scans, teacher, text, k)
+            about = About(STREET.net, training.heads, STAND_INS, "mini", asdict(command))
+            train(training, training.model, about, out)
         held_out = Samples(index, index.select("val"), STREET.net)
         run = load_run(out)
         shown = OfShown(index, command.pairs, Confusion.empty(k))
@@ -166,7 +168,8 @@ class BenchPandaset:
 
     def _teacher(self, samples: Samples, k: int, seed: int) -> Confusion:
         """The teacher's own answers for points that photos show: of a point in two of them, what the later one says."""
-        classes = noisy_names(samples, k, Noise(self.wrong, seed + 1000, everywhere=True))
+        pieces = pieces_of(samples, k, config.Superpixels())
+        classes = noisy_names(pieces, Noise(self.wrong, seed + 1000, everywhere=True))
         confusion = Confusion.empty(k)
         for item in range(len(samples)):
             frame = samples.frame(item)
@@ -192,8 +195,9 @@ class BenchPandaset:
                 index=self.index,
                 out=self.work / f"{name}-{self.epochs}-{seed}",
                 init=init,
-                percent=25,
+                percent=100 / len(read_index(self.index).select("train")),
                 share="frame",
+                share_from=seed,
                 net=STREET.net,
                 fit=Fit(self.epochs * 2, 1, seed=seed),
             )

@@ -28,11 +28,9 @@ from ovs3d.worlds.streets.command import Street
 from pointcloud import config
 from pointcloud.config import Fit
 from pointcloud.index_command import Index
-from pointcloud.lightning_module import new_model
-from pointcloud.paired import PairedSamples
-from pointcloud.pretrain import LOCAL, Consistency, photographed
+from pointcloud.pretrain import consistency, photographed
 from pointcloud.pretrain_command import Clip2Scene
-from pointcloud.runs import TEXT, text_embeddings
+from pointcloud.runs import text_embeddings
 from pointcloud.teacher import load_teacher
 
 
@@ -96,15 +94,10 @@ class BenchPretraining:
         asked = replace(kept, store=ForgetfulStore(kept.store.folder))
         vocabulary = Vocabulary(dataset.classes)
         text = text_embeddings(vocabulary, weights, torch.device("cpu"))
-        heads = {TEXT: kept.d, LOCAL: kept.d}
-        model = new_model(command, heads)
-        fit = command.fit
-        optimizer = Muon(model.parameter_groups(fit.lr, fit.lr), lr=fit.lr, weight_decay=fit.weight_decay)
-        samples = {
-            name: PairedSamples(scans, teacher, command.pairs, command.sweeps)
-            for name, teacher in {"kept": kept, "asked": asked}.items()
-        }
-        training = Consistency(model, command.fit, samples["kept"], text, len(vocabulary.names), command)
+        training = consistency(command, scans, kept, text, len(vocabulary.names))
+        fit, groups = command.fit, training.model.parameter_groups(command.fit.lr, command.fit.lr)
+        optimizer = Muon(groups, lr=fit.lr, weight_decay=fit.weight_decay)
+        samples = {"kept": training.samples, "asked": replace(training.samples, teacher=asked)}
         began = time.perf_counter()
         samples["kept"].prepare()
         filled = (time.perf_counter() - began) / len(samples["kept"].photos())

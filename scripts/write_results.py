@@ -30,6 +30,7 @@ def results(reports: Path) -> str:
         "clip2scene": partial(_label_free, "clip2scene"),
         "cns": partial(_label_free, "cns"),
         "noise": partial(_label_free, "noise"),
+        "stages": partial(_label_free, "stages"),
         "pandaset": _seeds,
     }
     for name, section in sections.items():

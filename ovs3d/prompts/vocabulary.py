@@ -79,13 +79,17 @@ def parse_prompts(text: str) -> Vocabulary:
 def asked_vocabulary(prompt: str | None, prompts: Path | None) -> Vocabulary | None:
     """What a command line asks for by ``--prompt`` or ``--prompts``, if anything.
 
+    Args:
+        prompts: a file, or where there is none the name of a vocabulary of the package.
+
     Raises:
         InputError: both are given, or what is given cannot be asked.
     """
     if prompt is not None and prompts is not None:
         raise InputError("prompts twice: give --prompt or --prompts")
     if prompts is not None:
-        return read_vocabulary(prompts)
+        known = not prompts.exists() and str(prompts) in builtin_names()
+        return builtin_vocabulary(str(prompts)) if known else read_vocabulary(prompts)
     return None if prompt is None else parse_prompts(prompt)
 
 

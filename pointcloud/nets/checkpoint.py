@@ -1,6 +1,6 @@
 """Published and own checkpoints of the point networks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -34,11 +34,14 @@ def load_checkpoint(net: nn.Module, path: Path, kernels: str = "minkowski") -> N
     load_strictly(net, state, str(path))
 
 
-def load_trunk(net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski") -> None:
+def load_trunk(
+    net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski", kept: Collection[str] = ()
+) -> None:
     """The same for all but the heads: those of the file are left out, those of the network stay as they are.
 
     Args:
         path: a file as above, or the folder of a run.
+        kept: heads that are taken too if the file has them with as many channels.
 
     Raises:
         InputError: as ``load_checkpoint``.
@@ -47,9 +50,11 @@ def load_trunk(net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski") -
     state = points_only(read_state_dict(path, _WRAPPERS))
     if kernels == "torchsparse":
         state = from_torchsparse(state)
-    heads = net.head_names
+    sizes = {name: value.shape for name, value in state.items()}
+    other = {name.split(".")[0] for name, value in net.state_dict().items() if sizes.get(name) != value.shape}
+    heads = {head for head in net.head_names if head not in kept or head in other}
     own = {name: value for name, value in net.state_dict().items() if name.split(".")[0] in heads}
-    parts = {name.split(".")[0] for name in net.state_dict()} - set(heads)
+    parts = {name.split(".")[0] for name in net.state_dict()} - heads
     trunk = {name: value for name, value in state.items() if name.split(".")[0] in parts}
     load_strictly(net, own | trunk, str(path))
 

@@ -56,6 +56,23 @@ def test_a_run_that_is_resumed_later_keeps_what_it_has_learnt(scene):
         assert torch.equal(value, before[name]), name
 
 
+def test_rays_are_traced_again_where_density_moves_and_the_teacher_is_not_asked_again(scene):
+    pipeline = build(scene)
+    pipeline.config.freeze_density, pipeline.joint_step = False, 9
+    pipeline.get_train_loss_dict(CHANGE)
+    before = pipeline._surface
+    assert before is not None
+    with torch.no_grad():
+        for value in pipeline.model.density.parameters():
+            value.add_(torch.randn_like(value))
+    pipeline.get_train_loss_dict(9)
+    after = pipeline._surface
+    assert after is not None
+    assert after.teacher is before.teacher
+    assert after.points.shape == before.points.shape
+    assert not torch.equal(after.points, before.points)
+
+
 def test_a_question_that_is_asked_meanwhile_is_not_learnt(scene):
     pipeline = build(scene, preset="ovs3d")
     pipeline.get_train_loss_dict(CHANGE)

@@ -43,9 +43,9 @@ def training(method: str, index: Path, kind: type[Samples] = Samples, matches: i
     model = PointModel(scans.net, {IMAGE: CHANNELS})
     if method == "ppkt":
         command = Ppkt(index=NOWHERE, out=NOWHERE, matches=matches)
-        return PixelMatching(model, PairedSamples(scans, backbone, Pairing()), command)
+        return PixelMatching(model, PairedSamples(scans, backbone, Pairing(), 0), command)
     superpixels = Superpixels(backbone, config.Superpixels())
-    samples = SuperpixelSamples(scans, backbone, Pairing(), superpixels)
+    samples = SuperpixelSamples(scans, backbone, Pairing(), 0, superpixels)
     return SuperpixelMatching(model, samples, Slidr(index=NOWHERE, out=NOWHERE))
 
 

@@ -8,7 +8,7 @@ import torch
 from ovs3d.errors import InputError
 from pointcloud.config import Net
 from pointcloud.model import PointModel
-from pointcloud.nets.checkpoint import load_checkpoint
+from pointcloud.nets.checkpoint import load_checkpoint, load_trunk
 from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
 from pointcloud.nets.points import Points, corners, rows_of, to_voxels
 from pointcloud.nets.spvcnn import SPVCNN
@@ -204,6 +204,30 @@ def test_a_checkpoint_in_slidrs_format_gives_the_same_features(tmp_path):
             other = MinkUNet(1, ARCHITECTURES["minkunet34c"], {"final": 64}).eval()
             load_checkpoint(other, tmp_path / name)
             assert torch.equal(other.heads(other(x).features)["final"], expected)
+
+
+@pytest.mark.parametrize("kept", [(), ("final",)])
+def test_a_trunk_is_taken_without_its_heads_but_for_those_that_are_kept(tmp_path, kept):
+    architecture = ARCHITECTURES["minkunet-small"]
+    theirs = MinkUNet(3, architecture, {"final": 4, "local": 5})
+    torch.save(
+        {"state_dict": {f"model_points.{k}": v for k, v in theirs.state_dict().items()}}, tmp_path / "a.pt"
+    )
+    ours = MinkUNet(3, architecture, {"final": 4})
+    own = ours.get_parameter("final.bias").detach().clone()
+    load_trunk(ours, tmp_path / "a.pt", kept=kept)
+    assert torch.equal(ours.get_parameter("conv0p1s1.kernel"), theirs.get_parameter("conv0p1s1.kernel"))
+    assert torch.equal(ours.get_parameter("final.bias"), theirs.get_parameter("final.bias") if kept else own)
+
+
+@pytest.mark.parametrize("theirs", [{"local": 5}, {"final": 6}])
+def test_a_head_that_is_kept_but_not_there_starts_anew(tmp_path, theirs):
+    architecture = ARCHITECTURES["minkunet-small"]
+    torch.save(MinkUNet(3, architecture, theirs).state_dict(), tmp_path / "a.pt")
+    ours = MinkUNet(3, architecture, {"final": 4})
+    own = ours.get_parameter("final.bias").detach().clone()
+    load_trunk(ours, tmp_path / "a.pt", kept=("final",))
+    assert torch.equal(ours.get_parameter("final.bias"), own)
 
 
 def test_a_key_that_is_missing_or_of_another_shape_is_named(tmp_path):

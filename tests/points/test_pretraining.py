@@ -43,7 +43,7 @@ def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
 
 def paired(index: Path, teacher: Teacher, augment: Augment | None = None, sweeps: int = 1) -> PairedSamples:
     samples = Samples(read_index(index), range(4), Net(voxel_size_m=0.3), augment)
-    return PairedSamples(samples, teacher, Pairing(), sweeps)
+    return PairedSamples(samples, teacher, Pairing(), 0, sweeps)
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +183,11 @@ def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path
 
 def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -> Consistency:
     torch.manual_seed(0)
-    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d))
+    heads = dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d)
+    model = PointModel(samples.samples.net, heads)
     nowhere = Path("nowhere")
     command = Clip2Scene(index=nowhere, out=nowhere, spatial_temporal="none", semantic="released", **how)
-    return Consistency(model.eval(), command.fit, samples, text, known, command)
+    return Consistency(model.eval(), samples, heads, text, known, command)
 
 
 def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path):
@@ -280,6 +281,15 @@ def test_crops_leave_out_pairs_and_are_others_in_each_epoch(index, teacher):
     assert all(0.75 * full < count <= full for count in counts)  # there are few pairs
     assert len(set(counts)) > 2
     assert len(samples[3, 0].point) == counts[3]
+
+
+def test_a_step_looks_at_some_of_many_photos(index, teacher):
+    samples = replace(paired(index, teacher), photos_each=1)
+    photos = [read_index(index)[i].photos[0] for i in range(3)]
+    drawn = [samples.drawn(photos, (epoch, 0)) for epoch in range(12)]
+    assert all(len(each) == 1 for each in drawn)
+    assert {each[0].path for each in drawn} == {photo.path for photo in photos}
+    assert replace(samples, photos_each=0).drawn(photos, (0, 0)) == photos
 
 
 def test_presets_are_what_was_published():

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 from voting import majority
 
-from pointcloud.refine import leading, mean_in_masks
+from pointcloud.refine import decided, leading, mean_in_masks, votes
 
 
 def mean_vote(scores, mask, margin):
@@ -66,6 +66,12 @@ def test_an_unsure_mask_teaches_nothing():
 def test_who_has_no_say_does_not_make_a_mask_unsure():
     scores = torch.tensor([[0.8, 0.2], [0.0, 0.0], [0.0, 0.0]])
     assert mean_vote(scores, torch.zeros(3, dtype=torch.int64), 0.5).tolist() == [0, 0, 0]
+
+
+def test_who_has_no_say_has_no_hard_vote_either():
+    said = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.7, 0.2]])
+    assert votes(said, "hard").tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert decided(mean_in_masks(votes(said[:1], "hard"), torch.tensor([0])), "hard", 0.0).tolist() == [-1]
 
 
 def test_most_masks_recover_from_noise_in_three_of_five_pixels():

@@ -11,6 +11,7 @@ from ovs3d.prompts.bank import PromptBank
 from ovs3d.prompts.templates import TEMPLATES
 from ovs3d.prompts.vocabulary import (
     Vocabulary,
+    asked_vocabulary,
     builtin_names,
     builtin_vocabulary,
     parse_prompts,
@@ -152,6 +153,13 @@ def test_3dovs_scenes_are_sorted_as_the_published_code_sorts_them():
     for scene in scenes:
         names = builtin_vocabulary(scene).names
         assert list(names) == sorted(names)
+
+
+def test_a_command_line_may_name_a_vocabulary_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert asked_vocabulary(None, Path("nuscenes16")) == builtin_vocabulary("nuscenes16")
+    (tmp_path / "nuscenes16").write_text("mug\n")
+    assert asked_vocabulary(None, Path("nuscenes16")) == Vocabulary(("mug",))  # a file goes first
 
 
 def test_an_unknown_vocabulary_is_answered_with_the_closest():

@@ -1,0 +1,114 @@
+"""What CNS costs: seconds and memory of each of its stages on street worlds, from photos to the answers.
+
+Each stage is run once, as its command runs it, in the order in which they need each other; what it takes is divided by
+the photos or steps there are. Writes docs/reports/stages.json; `scripts/write_results.py` makes the table.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from bench_clip2scene import STREET
+from bench_cns import MASKS, SMALL
+from peak_memory import peak_growth
+
+from ovs3d.eval.environment import environment
+from ovs3d.eval.report import Report
+from ovs3d.worlds.streets.command import Street
+from pointcloud.cli import Evaluate
+from pointcloud.config import Fit, Latent, Masks, Teacher
+from pointcloud.evaluate_command import evaluate
+from pointcloud.index import read_index
+from pointcloud.index_command import Index
+from pointcloud.masks import load_masks
+from pointcloud.pretrain_command import Cns
+from pointcloud.sam_features import load_sam_features
+from pointcloud.teacher import load_teacher, photos_of
+
+
+@dataclass(frozen=True)
+class BenchStages:
+    """Measure seconds and memory of each stage."""
+
+    out: Path = Path("docs/reports/stages.json")
+    """The report."""
+    scenes: int = 20
+    """Streets of a frame with six photos; a fifth of them is asked about, the others are trained on, once each."""
+    seed: int = 0
+    """Of streets, weights and augmentation."""
+
+    def run(self) -> None:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = self._measure(Path(folder))
+        report = Report(
+            task="Seconds and memory of the stages of CNS",
+            protocol="each stage once; memory is the growth of the resident set at its peak",
+            classes=(),
+            metrics=metrics,
+            split=f"{self.scenes} street worlds, photos of {Street(Path()).width} columns",
+            weights={"clip": "mini", "sam": "mini"},
+            config={"image": asdict(SMALL), "net": asdict(STREET.net), "threads": torch.get_num_threads()},
+            seed=self.seed,
+            seconds=time.perf_counter() - start,
+            **environment(),
+        )
+        self.out.write_text(report.to_json())
+        print(report.to_markdown())
+
+    def _measure(self, folder: Path) -> dict[str, dict[str, float]]:
+        root = folder / "streets"
+        Street(root, self.seed, version="v1.0-trainval", scenes=self.scenes, frames=1, sweeps=0).run()
+        Index("nuscenes", root, "v1.0-trainval").run()
+        path = root / ".ovs3d" / "index.jsonl"
+        index = read_index(path)
+        train, held_out = index.select("train"), index.select("val")
+        photos = photos_of(index, train)
+        return {
+            "CLIP, a photo": _cost(lambda: load_teacher(Teacher(), root).fill(photos), len(photos)),
+            "masks by Felzenszwalb, a photo": _cost(
+                lambda: load_masks(MASKS, root).fill(photos), len(photos)
+            ),
+            "masks by SAM, a photo": _cost(lambda: load_masks(Masks(), root).fill(photos), len(photos)),
+            "SAM's features, a photo": _cost(
+                lambda: load_sam_features(Latent(), root).fill(photos), len(photos)
+            ),
+            "first stage, a step": _cost(lambda: self._train(path, folder / "first", 1), len(train)),
+            "second stage, a step": _cost(lambda: self._train(path, folder / "second", 0), len(train)),
+            "answers of points, a scan": _cost(lambda: _ask(path, folder / "first", "points"), len(held_out)),
+            "answers of photos, a frame of six": _cost(
+                lambda: _ask(path, folder / "first", "photos"), len(held_out)
+            ),
+        }
+
+    def _train(self, index: Path, out: Path, switch_from: int) -> None:
+        """One epoch, before the switch or after it."""
+        Cns(
+            index=index,
+            out=out,
+            net=STREET.net,
+            fit=Fit(1, 1, seed=self.seed),
+            augment=STREET.augment,
+            image=SMALL,
+            masks=MASKS,
+            switch_from=switch_from,
+        ).run()
+
+
+def _ask(index: Path, run: Path, of: str) -> None:
+    evaluate(Evaluate(run_folder=run, index=index, out=run / of, of="photos" if of == "photos" else "points"))
+
+
+def _cost(work: Callable[[], object], units: int) -> dict[str, float]:
+    """Seconds of a unit, and MiB."""
+    start = time.perf_counter()
+    grown = peak_growth(work)
+    return {"seconds": (time.perf_counter() - start) / units, "peak_mib": grown / 2**20}
+
+
+if __name__ == "__main__":
+    tyro.cli(BenchStages).run()
