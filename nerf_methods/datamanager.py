@@ -1,5 +1,6 @@
 """Rays of the photos, and what CLIP sees in their tiles."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,14 +119,23 @@ class DepthDataset(InputDataset):
         self.unit = self.metadata["depth_unit_scale_factor"] * dataparser_outputs.dataparser_scale
 
     def get_metadata(self, data: dict) -> dict:
-        path, size = self.metadata["depth_filenames"][data["image_idx"]], data["image"].shape[:2]
-        depth = read_depth(path)[None, None] * self.unit
-        ratio = size[0] / depth.shape[2], size[1] / depth.shape[3]
-        if abs(ratio[0] / ratio[1] - 1) > 0.01:
-            raise InputError(
-                f"{path}: {depth.shape[3]}x{depth.shape[2]} depths are not of a photo of {size[1]}x{size[0]}"
-            )
-        return {"depth_image": F.interpolate(depth, size=tuple(size))[0, 0, :, :, None]}
+        path, size = self.metadata["depth_filenames"][data["image_idx"]], tuple(data["image"].shape[:2])
+        return {"depth_image": depth_of_photo(path, size)[:, :, None] * self.unit}
+
+
+def depth_of_photo(path: Path, size: tuple[int, int]) -> Float[Tensor, "h w"]:
+    """Measured depth in the unit of its file, brought to the photo's size (h, w) by the nearest pixel.
+
+    Raises:
+        InputError: it is not of the photo's shape.
+    """
+    depth = read_depth(path)[None, None]
+    ratio = size[0] / depth.shape[2], size[1] / depth.shape[3]
+    if abs(ratio[0] / ratio[1] - 1) > 0.01:
+        raise InputError(
+            f"{path}: {depth.shape[3]}x{depth.shape[2]} depths are not of a photo of {size[1]}x{size[0]}"
+        )
+    return F.interpolate(depth, size=size)[0, 0]
 
 
 class LabelledDataset(InputDataset):
@@ -230,18 +240,25 @@ class Ovs3dDataManager(VanillaDataManager):
         Raises:
             InputError: the weights cannot be had, or the store cannot be written.
         """
-        config, cameras = self.config, self.train_dataset.cameras
+        cameras, grids = self.train_dataset.cameras, []
+        for view, tokens in enumerate(self.dino_of(self.train_dataparser_outputs.image_filenames)):
+            rows, columns = tokens.shape[:2]
+            cell = float(cameras.height[view]) / rows, float(cameras.width[view]) / columns
+            grids.append(TokenGrid(tokens, cell))
+        return grids
+
+    def dino_of(self, images: Sequence[Path]) -> Iterator[Float[Tensor, "h w c"]]:
+        """DINO's tokens of some photos in turn, float16.
+
+        Raises:
+            InputError: as `dino_tokens`.
+        """
         try:
             dino = load_dino(self.dino_weights, self.device)
         except InputError as error:
             without = "--pipeline.datamanager.guide-tiles False --pipeline.model.losses.preset clip"
             raise InputError(f"{error}; or do without DINO: {without}") from error
-        images, grids = self.train_dataparser_outputs.image_filenames, []
-        for view, tokens in enumerate(scene_dino(dino, images, self._store, config.dino_short_side)):
-            rows, columns = tokens.shape[:2]
-            cell = float(cameras.height[view]) / rows, float(cameras.width[view]) / columns
-            grids.append(TokenGrid(tokens, cell))
-        return grids
+        return scene_dino(dino, images, self._store, self.config.dino_short_side)
 
     @property
     def _store(self) -> FeatureStore:

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from nerf_methods.datamanager import depth_of_photo
 from nerf_methods.labels import remap
 from nerf_methods.quality import picture_quality
 from nerf_methods.run import Run
 from ovs3d.eval.confusion import Confusion
 from ovs3d.foundation.tiles import Tiles, encode_tiles
-from ovs3d.images import read_depth
 from ovs3d.query import similarity
 
 
@@ -45,14 +45,14 @@ def held_out_views(run: Run) -> Iterator[HeldOutView]:
     for index, depth_file in enumerate(depth_files):
         view, data = run.render(dataset.cameras[index : index + 1]), dataset[index]
         unit = dataset.metadata["depth_unit_scale_factor"] if depth_file else 1.0
-        measured = None if depth_file is None else read_depth(depth_file)[None, None] * unit
+        height, width = view.depth.shape
         yield HeldOutView(
             path=dataset.image_filenames[index],
             photo=(data["image"][..., :3] * 255).round().byte(),
             mask=data.get("mask"),
             rgb=view.rgb,
             depth=view.depth,
-            true_depth=None if measured is None else F.interpolate(measured, view.depth.shape)[0, 0],
+            true_depth=depth_of_photo(depth_file, (height, width)) * unit if depth_file else None,
             truth=asked_truth(run, data["labels"]),
             answer=run.labels(view),
             relevancies=run.relevancies(view),

@@ -189,7 +189,8 @@ def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
             size = rows, columns = grid.tokens.shape[:2]
             coords = cell_centers(rows, columns, grid.cell)
             points, weights = _trace(model, cameras, view, coords)
-            tokens = grid.tokens * data.shown(view, coords).view(*size, 1)
+            shown = data.shown(view, coords)
+            tokens = grid.tokens if shown.all() else grid.tokens * shown.view(*size, 1)
             views.append((points.unflatten(0, size), weights.unflatten(0, size), tokens))
     return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
 

@@ -68,19 +68,17 @@ class Consistency(PairedTraining):
         self,
         model: PointModel,
         samples: PairedSamples,
-        heads: Mapping[str, int],
         text: Tensor,
         known: int,
         command: Clip2Scene,
     ) -> None:
         """
         Args:
-            heads: name and channels of each of the model's.
             text: embeddings of the classes, and after them of distractors.
             known: number of classes.
         """
         super().__init__(model, command.fit, samples)
-        self.command, self.heads, self.known = command, heads, known
+        self.command, self.known = command, known
         self.register_buffer("text", text, persistent=False)
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
@@ -152,7 +150,9 @@ def clip2scene(command: Clip2Scene) -> None:
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
     denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
     training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
-    about = About(command.net, training.heads, dataset.classes, teacher.clip.weights, asdict(command))
+    about = About(
+        command.net, heads_of(command, teacher), dataset.classes, teacher.clip.weights, asdict(command)
+    )
     train(training, training.model, about, command.out)
 
 
@@ -170,13 +170,16 @@ def consistency(
         text: embeddings of the classes, and after them of distractors.
         known: number of classes.
     """
-    # one alone trains the head that is asked later
-    both = "none" not in (command.semantic, command.spatial_temporal)
-    heads = {TEXT: teacher.d} | ({LOCAL: teacher.d} if both else {})
-    model = new_model(command, heads)
+    model = new_model(command, heads_of(command, teacher))
     pairs, photos = command.pairs, command.photos
     samples = PairedSamples(scans, teacher, pairs, photos, command.sweeps, denoising, command.crops)
-    return Consistency(model, samples, heads, text, known, command)
+    return Consistency(model, samples, text, known, command)
+
+
+def heads_of(command: Clip2Scene, teacher: PhotoFeatures) -> dict[str, int]:
+    """Name and channels of CLIP2Scene's heads: one consistency alone trains the head that is asked later."""
+    both = "none" not in (command.semantic, command.spatial_temporal)
+    return {TEXT: teacher.d} | ({LOCAL: teacher.d} if both else {})
 
 
 def photographed(command: Pretraining) -> Samples:

@@ -94,7 +94,7 @@ class Teacher(PhotoFeatures):
     @property
     def temperature(self) -> float:
         """CLIP's own, of the softmax over texts that it was trained with."""
-        return float(self.clip.model.logit_scale.detach().exp()) ** -1
+        return 1 / float(self.clip.model.logit_scale.detach().exp())
 
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         return image_dense(self.clip, photo, self.store, self.short_side, self.options)

@@ -28,13 +28,12 @@ from pointcloud.config import Augment, Fit, Net
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
-from pointcloud.pretrain_command import Clip2Scene, Distill, Ppkt, Slidr
+from pointcloud.pretrain_command import Clip2Scene, Clip2SceneSmall, Distill, Ppkt, Slidr
 
 KindName = Literal["street", "room"]
-LABELLED = {1.0: 300, 100.0: 10}
-"""Shares of the labels in percent, and how often they are seen. Of 60 streets the least share is one, which is 1.7 %;
-another for each seed."""
-LABELS = {1.0: "the labels of 1 of 60 streets", 100.0: "all labels"}
+LABELLED = {"the labels of 1 of 60 streets": (1.0, 300), "all labels": (100.0, 10)}
+"""Shares of the labels in percent, and how often they are seen. One street is another for each seed, and 1.7 %, the
+least there is."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,15 @@ class Kind:
     """Vocabularies of other data sets."""
 
 
+SMALL = Clip2SceneSmall(index=Path(), out=Path())
 STREET = Kind(
     Street(Path(), version="v1.0-trainval", scenes=75, frames=1, sweeps=9),
     "nuscenes",
     "v1.0-trainval",
-    Net(voxel_size_m=0.15, bn_momentum=0.03),
-    Fit(epochs=10, batch_size=1),
-    Augment(rotate=False),
-    {"self_training_from": 5},
+    SMALL.net,
+    SMALL.fit,
+    SMALL.augment,
+    {"self_training_from": SMALL.self_training_from},
     {
         "released losses": {"semantic": "released", "spatial_temporal": "released"},
         "sweeps: 1": {"sweeps": 1},
@@ -74,10 +74,10 @@ ROOM = Kind(
     Room(Path(), scenes=75, views=10),
     "scannet",
     "",
-    Net(inputs=("one", "rgb", "height"), voxel_size_m=0.05, bn_momentum=0.03),
-    Fit(epochs=10, batch_size=1),
+    replace(SMALL.net, inputs=("one", "rgb", "height"), voxel_size_m=0.05),
+    SMALL.fit,
     Augment(),
-    {"self_training_from": 5, "sweeps": 1, "spatial_temporal": "cosine"},
+    {"self_training_from": SMALL.self_training_from, "sweeps": 1, "spatial_temporal": "cosine"},
     {
         "released losses": {"semantic": "released"},
         "the paper's spatial-temporal consistency": {"spatial_temporal": "paper"},
@@ -138,13 +138,10 @@ class BenchWorlds:
         for seed in self.seeds:
             for kind in self.kinds:
                 for variant in self._variants(kind):
-                    same: dict[str, object] = {
-                        "kind": kind,
-                        "variant": variant,
-                        "of": self._digest(kind, variant),
-                    }
-                    same |= {} if self._is_fixed(variant) else {"seed": seed}
-                    if not rows_of(read_rows(self.rows), **same) and (not self.only or variant in self.only):
+                    if self.only and variant not in self.only:
+                        continue
+                    seeds = {} if self._is_fixed(variant) else {"seed": seed}
+                    if not rows_of(self._rows(kind, variant), **seeds):
                         yield f"{kind}: {variant}, seed {seed}", partial(self._measure, kind, variant, seed)
 
     def _make(self, name: KindName) -> None:
@@ -186,7 +183,7 @@ class BenchClip2Scene(BenchWorlds):
         found = ["CLIP alone", "distillation", *ABLATIONS, *kind.more]
         found += [f"prompts of {other}" for other in kind.other_prompts]
         starts = STARTS if name == "street" else ()
-        return found + [f"{labels}, from {each}" for labels in LABELS.values() for each in starts]
+        return found + [f"{labels}, from {each}" for labels in LABELLED for each in starts]
 
     def _digest(self, name: KindName, variant: str) -> str:
         flags = {} if variant == "CLIP alone" or ", from " in variant else _method(KINDS[name], variant)[1]
@@ -199,8 +196,7 @@ class BenchClip2Scene(BenchWorlds):
             found = self._evaluated(name, None, out)
         elif ", from " in variant:
             labels, start = variant.split(", from ")
-            (percent,) = (percent for percent, text in LABELS.items() if text == labels)
-            found = self._finetuned(name, percent, start, seed, out)
+            found = self._finetuned(name, labels, start, seed, out)
         else:
             self._pretrained(name, variant, seed)
             found = self._evaluated(name, out, out)
@@ -218,8 +214,8 @@ class BenchClip2Scene(BenchWorlds):
         method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()
         return out
 
-    def _finetuned(self, name: KindName, percent: float, start: str, seed: int, out: Path) -> dict:
-        kind = KINDS[name]
+    def _finetuned(self, name: KindName, labels: str, start: str, seed: int, out: Path) -> dict:
+        kind, (percent, epochs) = KINDS[name], LABELLED[labels]
         Finetune(
             index=index_of(self.work, name, "train"),
             out=out,
@@ -227,7 +223,7 @@ class BenchClip2Scene(BenchWorlds):
             percent=percent,
             share_from=seed if percent < 100 else 0,
             net=kind.net,
-            fit=replace(kind.fit, epochs=LABELLED[percent], seed=seed),
+            fit=replace(kind.fit, epochs=epochs, seed=seed),
             augment=kind.augment,
         ).run()
         return self._evaluated(name, out, out)

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
@@ -21,7 +20,7 @@ from bench_clip2scene import KINDS, SEEDS, index_of
 from bench_cns import MASKS, NO_LATENT, NO_SWITCH, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
-from measured import add_row, digest, mini_weights, miou_of_true, read_rows, rows_of, run_all
+from measured import add_row, digest, mean_of, mini_weights, miou_of_true, read_rows, rows_of, run_all
 from noisy_names import Noise, Pieces, noisy_names, pieces_of
 from torch import Tensor
 
@@ -200,7 +199,7 @@ class BenchNoise:
                 for wrong in self.wrong:
                     at = rows_of(mine, wrong=wrong)
                     for name in ("miou", "accuracy") if at else ():
-                        found[f"{name}, {wrong:.0%} wrong"] = float(np.mean([row[name] for row in at]))
+                        found[f"{name}, {wrong:.0%} wrong"] = mean_of(at, name)
                 if found:
                     metrics[f"{data}: {method}"] = found | {"runs": len(mine)}
         report = Report(

@@ -16,7 +16,7 @@ import torch
 import tyro
 from bench_clip2scene import STREET
 from jaxtyping import Float, Int64
-from measured import miou_of_true
+from measured import mean_of, miou_of_true
 from noisy_names import Noise, noisy_names, pieces_of
 from torch import Tensor
 
@@ -32,7 +32,7 @@ from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
 from pointcloud.pairing import pair
-from pointcloud.pretrain import consistency, photographed, train
+from pointcloud.pretrain import consistency, heads_of, photographed, train
 from pointcloud.pretrain_command import Clip2Scene
 from pointcloud.runs import About, load_run, text_embeddings
 from pointcloud.samples import Samples, scan_file
@@ -107,7 +107,7 @@ class BenchPandaset:
         index = read_index(self.index)
         rows = {f"seed {seed}": self._noisy(index, seed) | self._start(seed) for seed in self.seeds}
         names = next(iter(rows.values()))
-        means = {name: float(np.mean([row[name] for row in rows.values()])) for name in names}
+        means = {name: mean_of(list(rows.values()), name) for name in names}
         held_out, taught = len(index.select("val")), len(index.select("train"))
         report = Report(
             task=f"CLIP2Scene on PandaSet, {self.wrong:.0%} of the teacher's superpixels wrong; a start on worlds",
@@ -150,7 +150,7 @@ class BenchPandaset:
             pieces = pieces_of(scans, k, config.Superpixels())
             teacher = NoisyTruth(text, noisy_names(pieces, Noise(self.wrong, seed, everywhere=True)))
             training = consistency(command, scans, teacher, text, k)
-            about = About(STREET.net, training.heads, STAND_INS, "mini", asdict(command))
+            about = About(STREET.net, heads_of(command, teacher), STAND_INS, "mini", asdict(command))
             train(training, training.model, about, out)
         held_out = Samples(index, index.select("val"), STREET.net)
         run = load_run(out)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from jaxtyping import Float, Int, UInt8
-from measured import Row, add_row, read_rows, rows_of
+from measured import Row, add_row, mean_of, read_rows, rows_of
 from torch import Tensor
 from two_phases import TwoPhases
 
@@ -32,10 +32,7 @@ from nerf_methods.run import Run
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.eval.report import Report
-from ovs3d.foundation.dino import load_dino
 from ovs3d.foundation.guided import guided_features
-from ovs3d.foundation.maps import scene_dino
-from ovs3d.foundation.store import FeatureStore
 from ovs3d.images import read_image, write_png
 from ovs3d.outputs.overlay import panels
 from ovs3d.outputs.palette import label_colors
@@ -210,10 +207,10 @@ class BenchQuality:
             fusion = rows_of(found["plain fusion"], world=world)
             if mine:
                 metrics[f"world {world}"] = {
-                    "full": _mean(mine, "miou")["miou"],
-                    **{name: _mean(mine, f"{name}_miou")[f"{name}_miou"] for name in OTHERS[1:]},
-                    **({"plain fusion": _mean(fusion, "miou")["miou"]} if fusion else {}),
-                    "psnr": _mean(mine, "psnr")["psnr"],
+                    "full": mean_of(mine, "miou"),
+                    **{name: mean_of(mine, f"{name}_miou") for name in OTHERS[1:]},
+                    **({"plain fusion": mean_of(fusion, "miou")} if fusion else {}),
+                    "psnr": mean_of(mine, "psnr"),
                 }
         report = Report(
             task="Answers on worlds, with each part of the method and without it",
@@ -267,11 +264,8 @@ def _others(run: Run, views: list[SeenView]) -> dict[str, list[Int[Tensor, "h w"
 
 def guided_answers(run: Run, views: list[SeenView]) -> list[Int[Tensor, "h w"]]:
     """The teacher's, as the field is taught it, for the held-out photos."""
-    data = run.pipeline.datamanager
-    dino, photos = load_dino(data.dino_weights), run.photos()
     answers, text = [], run.query.text.float().cpu()
-    tokens = scene_dino(dino, photos, FeatureStore(data.scene / ".ovs3d"), data.config.dino_short_side)
-    for view, of_view in zip(views, tokens, strict=True):
+    for view, of_view in zip(views, run.pipeline.datamanager.dino_of(run.photos()), strict=True):
         height, width = view.truth.shape
         cell = height / of_view.shape[0], width / of_view.shape[1]
         features = F.normalize(guided_features(photo_tiles(run, view.photo), of_view, cell), dim=-1).mean(0)
@@ -295,7 +289,7 @@ def best_scales(run: Run, view: SeenView) -> Int[Tensor, "h w"]:
 
 
 def _mean(rows: list[dict], *names: str) -> dict[str, float]:
-    return {name: sum(row[name] for row in rows) / len(rows) for name in names}
+    return {name: mean_of(rows, name) for name in names}
 
 
 if __name__ == "__main__":

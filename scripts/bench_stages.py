@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -99,8 +100,8 @@ class BenchStages:
         ).run()
 
 
-def _ask(index: Path, run: Path, of: str) -> None:
-    evaluate(Evaluate(run_folder=run, index=index, out=run / of, of="photos" if of == "photos" else "points"))
+def _ask(index: Path, run: Path, of: Literal["points", "photos"]) -> None:
+    evaluate(Evaluate(run_folder=run, index=index, out=run / of, of=of))
 
 
 def _cost(work: Callable[[], object], units: int) -> dict[str, float]:

@@ -18,16 +18,17 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_methods.datamanager import Ovs3dDataManagerConfig
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
+from ovs3d.foundation.dino import ARCHITECTURES
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.tiles import TileSpec, scene_tiles
 from ovs3d.images import write_png
 
 DOWNSCALE = 8
 """Of the published map."""
-DINO_SHORT_SIDE, DINO_PATCH, DINO_CHANNELS = 480, 8, 768
-"""Defaults; half precision."""
+DINO = ARCHITECTURES["vit_base_patch8_224_dino"]
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,8 @@ class BenchStore:
             (tiles,) = scene_tiles(encoder, [photo], spec, FeatureStore(store))
             stored = sum(file.stat().st_size for file in store.iterdir())
         dense = len(spec.scales) * self.d * (rows // DOWNSCALE) * (columns // DOWNSCALE) * 4
-        factor = DINO_SHORT_SIDE / min(rows, columns)
-        patches = round(rows * factor / DINO_PATCH) * round(columns * factor / DINO_PATCH)
-        dino = patches * DINO_CHANNELS * 2
+        factor = Ovs3dDataManagerConfig().dino_short_side / min(rows, columns) / DINO["patch_size"]
+        dino = round(rows * factor) * round(columns * factor) * DINO["embed_dim"] * 2  # half precision
         return {
             "tiles": len(tiles.scale),
             "store_bytes": stored,

@@ -67,7 +67,7 @@ def spread(rows: list[Row], names: Iterable[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in names:
         values = [row[name] for row in rows]
-        found |= {name: float(np.mean(values)), f"{name}, least": min(values), f"{name}, most": max(values)}
+        found |= {name: mean_of(rows, name), f"{name}, least": min(values), f"{name}, most": max(values)}
     return found | {"runs": len(rows)}
 
 

@@ -183,11 +183,10 @@ def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path
 
 def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -> Consistency:
     torch.manual_seed(0)
-    heads = dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d)
-    model = PointModel(samples.samples.net, heads)
+    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d))
     nowhere = Path("nowhere")
     command = Clip2Scene(index=nowhere, out=nowhere, spatial_temporal="none", semantic="released", **how)
-    return Consistency(model.eval(), samples, heads, text, known, command)
+    return Consistency(model.eval(), samples, text, known, command)
 
 
 def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path):
