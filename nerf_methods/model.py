@@ -270,7 +270,7 @@ class Ovs3dModel(Model):
         return self.space(positions.gather(1, index[..., None].expand(-1, -1, 3))), weights
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].clamp(0, 1)

@@ -21,6 +21,7 @@ from ovs3d.errors import InputError, exit_on_input_error
 class FusedAdamConfig(AdamOptimizerConfig):
     """Adam in one kernel, for the large grids of the field."""
 
+    weight_decay: float = 0.0
     fused: bool = True
     """One pass over all state."""
     betas: tuple[float, float] = (0.9, 0.99)

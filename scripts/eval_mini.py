@@ -19,7 +19,8 @@ import torch
 import tyro
 from mini_captions import HELD_OUT, N_OBJECTS, NOUN_OF_THING, THING_ID, THINGS
 from mini_crops import Window
-from mini_scenery_figures import scenery_figures
+from mini_scenery_figures import WORLDS, scenery_figures, scenery_views
+from mini_views import regions
 from segment_anything import SamPredictor
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -193,26 +194,45 @@ def point_masks(predictor: SamPredictor, count: int) -> dict:
     `iou` takes of the three masks the one that the model scores highest; `iou_oracle` the best of the three.
     """
     rng = np.random.default_rng(0)
-    chosen, best, per_class = [], [], {"object": [], "background": []}
+    clicks, of_object = [], []
     for world, picture in held_out_views(count):
         predictor.set_image(picture.rgb)
+        objects = visible_objects(world, picture)
         backgrounds = [k for k in np.unique(picture.labels).tolist() if k >= len(world.objects)]
-        for k in visible_objects(world, picture) + backgrounds:
-            truth = picture.labels == k
-            row, column = rng.choice(np.argwhere(truth))
-            point = np.array([[column + 0.5, row + 0.5]])
-            masks, scores, _ = predictor.predict(point, np.array([1]), multimask_output=True)
-            ious = [_iou(np.asarray(mask), truth) for mask in masks]
-            chosen.append(ious[int(scores.argmax())])
-            best.append(max(ious))
-            per_class["background" if k in backgrounds else "object"].append(chosen[-1])
+        clicks += [_click(predictor, picture.labels == k, rng) for k in objects + backgrounds]
+        of_object += [True] * len(objects) + [False] * len(backgrounds)
+    ious, of_objects = np.array(clicks), np.array(of_object)
     return {
-        "iou": float(np.mean(chosen)),
-        "iou_oracle": float(np.mean(best)),
-        "iou_objects": float(np.mean(per_class["object"])),
-        "iou_table_and_wall": float(np.mean(per_class["background"])),
-        "masks": len(chosen),
+        "iou": float(ious[:, 0].mean()),
+        "iou_oracle": float(ious[:, 1].mean()),
+        "iou_objects": float(ious[of_objects, 0].mean()),
+        "iou_table_and_wall": float(ious[~of_objects, 0].mean()),
+        "masks": len(ious),
     }
+
+
+def region_masks(predictor: SamPredictor) -> dict[str, dict[str, float]]:
+    """The same of the connected regions of one kind in photos of streets and rooms."""
+    rng, figures = np.random.default_rng(0), {}
+    for name in WORLDS:
+        clicks, views = [], scenery_views(name, FIRST_SEED)
+        for rgb, labels in zip(views.rgb, views.labels, strict=True):
+            predictor.set_image(np.ascontiguousarray(rgb))
+            ids = regions(labels)
+            large = np.flatnonzero(np.bincount(ids.ravel()) >= MIN_VISIBLE)
+            clicks += [_click(predictor, ids == k, rng) for k in large]
+        iou, oracle = np.array(clicks).mean(0)
+        figures[name] = {"iou": float(iou), "iou_oracle": float(oracle), "masks": len(clicks)}
+    return figures
+
+
+def _click(predictor: SamPredictor, truth: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """IoU of the mask that the model scores highest, and the best of the three."""
+    row, column = rng.choice(np.argwhere(truth))
+    point = np.array([[column + 0.5, row + 0.5]])
+    masks, scores, _ = predictor.predict(point, np.array([1]), multimask_output=True)
+    ious = [_iou(np.asarray(mask), truth) for mask in masks]
+    return ious[int(scores.argmax())], max(ious)
 
 
 def measure(model: str, config: Config) -> dict:
@@ -227,7 +247,8 @@ def measure(model: str, config: Config) -> dict:
         dino = load_dino("mini")
         figures = same_object_auc(dino, config.image_worlds) | {"fingerprint": dino.fingerprint}
     else:
-        figures = point_masks(SamPredictor(load_sam("mini").model), config.image_worlds)
+        predictor = SamPredictor(load_sam("mini").model)
+        figures = point_masks(predictor, config.image_worlds) | {"scenery": region_masks(predictor)}
     return figures | {"seconds": round(time.monotonic() - start, 1)}
 
 

@@ -22,15 +22,21 @@ WORLDS: dict[str, tuple[Callable[[int], Arrays], int]] = {
 CROPS = 1000
 
 
+def scenery_views(name: str, first_seed: int) -> Views:
+    """Photos of streets or of rooms."""
+    of, count = WORLDS[name]
+    parts = [of(seed) for seed in range(first_seed, first_seed + count)]
+    return Views(**{field: np.concatenate([part[field] for part in parts]) for field in parts[0]})
+
+
 def scenery_figures(clip: Clip, first_seed: int) -> dict[str, dict[str, float]]:
     """By vocabulary: top-1 of crops as the training has them, and mIoU and accuracy of dense features of whole photos.
 
     Photos are looked at as ``ovs3d-points features`` does, and each pixel answers by itself.
     """
     figures = {}
-    for name, (of, count) in WORLDS.items():
-        parts = [of(seed) for seed in range(first_seed, first_seed + count)]
-        views = Views(**{field: np.concatenate([part[field] for part in parts]) for field in parts[0]})
+    for name in WORLDS:
+        views = scenery_views(name, first_seed)
         crops, things, _ = next(iter(Crops({name: views}, {name: 1.0}, CROPS, clip.image_size, 0)))
         x = F.normalize(clip.encode_images(crops.float() / 255), dim=1)
         for bank in banks():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from mini_captions import FIRST, SCENERY, THING_ID
+from skimage import measure
 from tqdm import tqdm
 
 from ovs3d.worlds import render as ray_caster
@@ -93,6 +94,19 @@ def views_of_room(seed: int) -> Arrays:
     return _arrays(
         [v.rgb for v in views], table[np.stack([v.labels for v in views])], _kinds("room", ROOM_SHOTS)
     )
+
+
+SOURCES: dict[str, Callable[[int], Arrays]] = {
+    "table": views_of_tabletop,
+    "street": views_of_street,
+    "room": views_of_room,
+}
+"""Views of the world of a seed, by sort."""
+
+
+def regions(labels: np.ndarray) -> np.ndarray:
+    """Ids (h, w) of the connected regions of equal labels: two cars that do not touch are two."""
+    return measure.label(labels.astype(int), background=-1, connectivity=1) - 1
 
 
 def _table(name: str, labels: Sequence[str]) -> np.ndarray:

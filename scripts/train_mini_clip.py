@@ -26,7 +26,7 @@ from mini_captions import (
 )
 from mini_crops import Crops
 from mini_optim import Optimizer, block_matrices
-from mini_views import training_views, views_of_room, views_of_street, views_of_tabletop
+from mini_views import SOURCES, training_views
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -255,9 +255,8 @@ class Config:
 def main(config: Config) -> None:
     """Train and save."""
     torch.manual_seed(config.seed)
-    sources = {"table": views_of_tabletop, "street": views_of_street, "room": views_of_room}
     views = {
-        name: training_views(config.views / name, config.n_views[name], 2, of) for name, of in sources.items()
+        name: training_views(config.views / name, config.n_views[name], 2, of) for name, of in SOURCES.items()
     }
     crops = Crops(
         views,

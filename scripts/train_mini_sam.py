@@ -1,18 +1,18 @@
-"""Train the mini SAM from exact masks of tabletop worlds and random points in them, and write ovs3d/mini/sam.
+"""Train the mini SAM from exact masks of tables, streets and rooms and random points in them; write ovs3d/mini/sam.
 
 The classes are segment_anything's own; only the sizes differ.   python scripts/train_mini_sam.py --minutes 20
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
 from mini_optim import Optimizer, block_matrices
-from mini_views import Views, training_views, views_of_tabletop
+from mini_views import SOURCES, Views, regions, training_views
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -38,32 +38,47 @@ MIN_PIXELS = 60
 
 
 class PointPrompts(IterableDataset):
-    """Endless (image uint8 (3, s, s), masks bool (p, m, m), points (p, 2) as x, y pixels of the s x s input).
+    """Endless batches: images uint8 (b, 3, h, w), masks bool (b, p, m, m), points (b, p, 2) as x, y pixels.
 
-    Images are resized to s as Sam does it; the masks are of the mask decoder's resolution, padded. A point is
-    uniform over its object, and objects are drawn alike, however large they are.
+    Images are resized until the longer side has s pixels, as Sam does it; the masks are of the mask decoder's
+    resolution, padded. A batch is of one sort of world. A mask is all of an object of a table, and of streets and rooms
+    a connected region of one kind. They are drawn alike, however large they are, and a point is uniform over its mask.
     """
 
-    def __init__(self, views: Views, prompts: int, size: int, mask_size: int, seed: int):
-        self.views, self.prompts, self.size, self.mask_size, self.seed = views, prompts, size, mask_size, seed
+    def __init__(
+        self,
+        views: Mapping[str, Views],
+        chances: Mapping[str, float],
+        batch: int,
+        prompts: int,
+        size: int,
+        mask_size: int,
+        seed: int,
+    ):
+        self.views, self.chances, self.batch = views, chances, batch
+        self.prompts, self.size, self.mask_size, self.seed = prompts, size, mask_size, seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[list[Tensor]]:
         torch.set_num_threads(1)
         rng = np.random.default_rng(self.seed)
+        names, chances = list(self.chances), list(self.chances.values())
         while True:
-            yield self._sample(rng)
+            name = str(rng.choice(names, p=chances))
+            samples = [self._sample(name, rng) for _ in range(self.batch)]
+            yield [torch.stack(each) for each in zip(*samples, strict=True)]
 
-    def _sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        i = rng.integers(len(self.views.rgb))
-        rgb, labels = self.views.rgb[i], self.views.labels[i]
+    def _sample(self, name: str, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        views = self.views[name]
+        i = rng.integers(len(views.rgb))
+        rgb, labels = views.rgb[i], views.labels[i]
         if rng.random() < 0.5:
             rgb, labels = rgb[:, ::-1], labels[:, ::-1]
-        ids = np.flatnonzero(self.views.areas[i] >= MIN_PIXELS)
-        chosen = rng.choice(ids, self.prompts)
-        points = np.stack([_point_in(labels == c, rng) for c in chosen])
+        ids = labels if name == "table" else regions(labels)
+        chosen = rng.choice(np.flatnonzero(np.bincount(ids.ravel()) >= MIN_PIXELS), self.prompts)
+        points = np.stack([_point_in(ids == each, rng) for each in chosen])
         h, w = labels.shape
         scale = self.size / max(h, w)
-        masks = torch.from_numpy(labels[None] == chosen[:, None, None]).float()
+        masks = torch.from_numpy(ids[None] == chosen[:, None, None]).float()
         small = (round(h * scale * self.mask_size / self.size), round(w * scale * self.mask_size / self.size))
         masks = F.interpolate(masks[None], small, mode="area")[0] > 0.5
         masks = F.pad(masks, (0, self.mask_size - small[1], 0, self.mask_size - small[0]))
@@ -135,10 +150,12 @@ class Config:
     """Wall time of the training; the learning rate is annealed over it."""
     out: Path = Path("ovs3d/mini/sam")
     """Folder for config.json and weights.safetensors."""
-    views: Path = Path("/tmp/mini/views/table")
+    views: Path = Path("/tmp/mini/views")
     """Folder of the rendered views."""
-    n_views: int = 6000
-    """Number of views."""
+    n_views: dict[str, int] = field(default_factory=lambda: {"table": 6000, "street": 1800, "room": 1500})
+    """Number of views of each sort of world."""
+    chances: dict[str, float] = field(default_factory=lambda: {"table": 0.5, "street": 0.25, "room": 0.25})
+    """Share of the images."""
     batch: int = 4
     """Images a step."""
     prompts: int = 8
@@ -157,14 +174,11 @@ def main(config: Config) -> None:
     """Train and save."""
     torch.manual_seed(config.seed)
     size, mask_size = CONFIG.image_size, 4 * CONFIG.image_size // CONFIG.patch_size
-    data = PointPrompts(
-        training_views(config.views, config.n_views, 2, views_of_tabletop),
-        config.prompts,
-        size,
-        mask_size,
-        config.seed,
-    )
-    batches = iter(DataLoader(data, batch_size=config.batch, num_workers=1, prefetch_factor=8))
+    views = {
+        name: training_views(config.views / name, config.n_views[name], 2, of) for name, of in SOURCES.items()
+    }
+    data = PointPrompts(views, config.chances, config.batch, config.prompts, size, mask_size, config.seed)
+    batches = iter(DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8))
     torch.set_num_threads(config.threads)
     sam = build_sam(CONFIG)
     if config.start:

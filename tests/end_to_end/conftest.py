@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from nerf_runs import HELD_OUT, Trained, half_size, train
+from nerf_runs import HELD_OUT, Trained, command, half_size, small
 
 from ovs3d.worlds.tabletop import make_tabletop, render
 from ovs3d.worlds.write import Views, write_3dovs, write_nerfstudio
@@ -24,5 +24,7 @@ def trained(tmp_path_factory) -> Trained:
     write_nerfstudio(folder / "scene", views)
     write_3dovs(folder / "llff", views)
     every_ten = {"steps-per-save": 10, "save-only-latest-checkpoint": False, "steps-per-eval-image": 20}
-    run = train(folder / "scene", folder / "outputs", "first", **every_ten)
+    done = command("ns-train", "ovs3d", **small(folder / "scene", folder / "outputs", "first"), **every_ten)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run = folder / "outputs" / "first" / "ovs3d" / "run"
     return Trained(folder / "scene", folder / "llff", run, world.classes)

@@ -1,14 +1,18 @@
 """Small runs of nerfstudio's commands."""
 
+import copy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
+from nerfstudio.scripts import train as ns_train
 
+from nerf_methods.config import ovs3d_method
 from ovs3d.geometry import Camera
 
 ITERATIONS = 40
@@ -26,15 +30,20 @@ FAST = {
 }
 
 
-def command(
-    name: str, *parts: object, last: Sequence[str] = (), **options: object
-) -> subprocess.CompletedProcess:
-    """Run a command of nerfstudio; options whose value holds spaces are lists, ``last`` goes behind them."""
-    line = [str(Path(sys.executable).with_name(name)), *map(str, parts)]
-    for option, value in options.items():
-        line += [f"--{option}", *str(value).split()]
-    line += last
+def command(name: str, *parts: object, **options: object) -> subprocess.CompletedProcess:
+    """Run a command of nerfstudio; options whose value holds spaces are lists."""
+    line = [str(Path(sys.executable).with_name(name)), *map(str, parts), *flags(options)]
     return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+
+
+def flags(options: Mapping[str, object]) -> list[str]:
+    return [part for name, value in options.items() for part in (f"--{name}", *str(value).split())]
+
+
+def small(scene: Path, out: Path, name: str) -> dict[str, object]:
+    """What `ns-train ovs3d` is told for a small run, which will lie in out / name / ovs3d / run."""
+    where = {"data": scene, "output-dir": out, "experiment-name": name, "timestamp": "run"}
+    return {**FAST, "max-num-iterations": ITERATIONS, **where}
 
 
 def train(
@@ -45,15 +54,20 @@ def train(
     parser: Sequence[str] = (),
     **options: object,
 ) -> Path:
-    """The folder of a finished run.
+    """The folder of a finished run, trained as `ns-train ovs3d` does but in this process, which need not start.
 
     Args:
         parser: the name of the data parser and its flags.
     """
-    where = {"data": scene, "output-dir": out, "experiment-name": name, "timestamp": "run"}
-    options = {**FAST, "max-num-iterations": iterations, **options}
-    done = command("ns-train", "ovs3d", last=parser, **where, **options)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    options = small(scene, out, name) | {"max-num-iterations": iterations} | options
+    line = [*flags(options), *parser]
+    config = tyro.cli(
+        type(ovs3d_method.config),
+        default=copy.deepcopy(ovs3d_method.config),
+        args=line,
+        config=(tyro.conf.FlagConversionOff,),
+    )
+    ns_train.main(config)
     return out / name / "ovs3d" / "run"
 
 

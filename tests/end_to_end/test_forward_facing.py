@@ -1,11 +1,12 @@
-"""From a forward-facing scene in the layout of 3D-OVS to a field in NDC, through nerfstudio's own commands."""
+"""From a forward-facing scene in the layout of 3D-OVS to a field in NDC, through nerfstudio's own programs."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nerf_runs import FAST, HELD_OUT, checkpoint, checkpoints, command, half_size, train
+from nerf_runs import HELD_OUT, checkpoint, checkpoints, half_size, train
+from nerfstudio.scripts.eval import ComputePSNR
 
 from ovs3d.worlds.tabletop import make_tabletop, render
 from ovs3d.worlds.write import Views, write_3dovs
@@ -51,17 +52,17 @@ def test_density_starts_on_surfaces(run):
 
 def test_held_out_views_are_rendered_and_answered(run):
     path = run / "evaluation.json"
-    done = command("ns-eval", **{"load-config": run / "config.yml", "output-path": path})
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ComputePSNR(load_config=run / "config.yml", output_path=path).main()
     results = json.loads(path.read_text())["results"]
     assert results["psnr"] > 12
     assert 0 <= results["miou"] <= results["accuracy"] <= 1
 
 
-def test_a_run_of_one_parser_is_not_resumed_with_the_other(run, scene):
+def test_a_run_of_one_parser_is_not_resumed_with_the_other(run, scene, capsys):
     assert checkpoints(run) == [ITERATIONS - 1]
-    flags = {"data": scene, "output-dir": scene.parent, "load-dir": run / "nerfstudio_models"}
-    done = command("ns-train", "ovs3d", last=["ovs3d-data"], **FAST, **flags)
-    assert done.returncode == 2
-    assert "error: the checkpoint is not of this scene and configuration" in done.stderr
-    assert "space.center" in done.stderr
+    with pytest.raises(SystemExit) as raised:
+        train(scene, scene.parent, "other", parser=["ovs3d-data"], **{"load-dir": run / "nerfstudio_models"})
+    assert raised.value.code == 2
+    errors = capsys.readouterr().err
+    assert "error: the checkpoint is not of this scene and configuration" in errors
+    assert "space.center" in errors
