@@ -34,7 +34,8 @@ IMAGE = [
 ]
 MASKS = ["--masks.source", "felzenszwalb"]
 SWITCH = ["--switch-from", "2", "--switch-unit", "mask", "--ema", "0.9", "--multi-view"]
-FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, "--latent.channels", "8"]
+OPTIMIZER = ["--fit.optimizer", "adamw", "--fit.lr", "4e-3"]
+FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, *OPTIMIZER, "--latent.channels", "8"]
 
 
 @pytest.fixture(scope="module")
