@@ -106,7 +106,7 @@ SOURCES: dict[str, Callable[[int], Arrays]] = {
 
 def regions(labels: np.ndarray) -> np.ndarray:
     """Ids (h, w) of the connected regions of equal labels: two cars that do not touch are two."""
-    return measure.label(labels.astype(int), background=-1, connectivity=1) - 1
+    return np.asarray(measure.label(labels.astype(int), background=-1, connectivity=1)) - 1
 
 
 def _table(name: str, labels: Sequence[str]) -> np.ndarray:
