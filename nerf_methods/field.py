@@ -106,21 +106,6 @@ class FeatureField(nn.Module):
         self.register_buffer("second_moment", torch.zeros(rank + 1, rank + 1))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
-    @torch.no_grad()
-    def start(self, features: Float[Tensor, "n d"]) -> None:
-        """Begin where a code of zero mean and unit variance is the principal components of unit features.
-
-        CLIP's embeddings share most of their length: of a random start Adam learns what they have in common and is
-        slow to tell them apart, which is all that an answer hangs on.
-        """
-        mean = features.mean(0)
-        variance, axes = torch.linalg.eigh((features - mean).T.cov(correction=0))
-        columns = (axes * variance.clamp(min=0).sqrt()).flip(1)[:, : self.basis.out_features]
-        for decoder, copies in ((self.decoder, 1), (self.scale_decoder, self.scales)):
-            decoder.weight.zero_()
-            decoder.weight[:, : columns.shape[1]] = columns.repeat(copies, 1)
-            decoder.bias.copy_(mean.repeat(copies))
-
     def forward(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
         """The code a(x) of points."""
         return self.basis(self.volume(x))

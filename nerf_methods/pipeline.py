@@ -20,7 +20,6 @@ from nerf_methods.semantics import (
     patch_losses,
     patch_rays,
     semantic_losses,
-    start_features,
     surface_rays,
     traced_again,
 )
@@ -54,8 +53,6 @@ class Ovs3dPipelineConfig(VanillaPipelineConfig):
     """Patches per iteration that features are aligned on."""
     patch_side: int = 32
     """Rays along the side of a patch, one for each of DINO's."""
-    principal_start: bool = True
-    """Features begin as the principal components of the teacher's, not at random."""
     freeze_density: bool = True
     """Density stays as the first phase left it, also where colour is learnt again in the second."""
 
@@ -134,8 +131,8 @@ class Ovs3dPipeline(VanillaPipeline):
                 self._surface = surface_rays(*parts, self.config.semantic_short_side, self._patches)
             else:
                 self._surface = traced_again(*parts, self._surface, self._patches)
-            if step == self.geometry_steps:
-                start_features(self.model, self._surface, self.config.principal_start)
+            if step == self.geometry_steps and self.model.losses.selection == "agreement":
+                self.model.selection.start()
         batch = self._surface.sample(self.config.semantic_rays_per_batch, self.device)
         losses = semantic_losses(self.model, batch)
         if self._patches is not None and step >= self.alignment_step:

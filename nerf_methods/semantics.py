@@ -33,9 +33,6 @@ from nerf_methods.objectives import (
 from nerf_methods.rendering import composite_all
 from ovs3d.query import minmax_relevancy
 
-START_RAYS = 1 << 15
-"""Rays whose principal components features begin with."""
-
 
 @dataclass(frozen=True, eq=False)
 class SurfaceBatch:
@@ -193,15 +190,6 @@ def patch_rays(model: Ovs3dModel, data: Ovs3dDataManager) -> PatchRays:
             tokens = grid.tokens if shown.all() else grid.tokens * shown.view(*size, 1)
             views.append((points.unflatten(0, size), weights.unflatten(0, size), tokens))
     return PatchRays(*(list(parts) for parts in zip(*views, strict=True)))
-
-
-def start_features(model: Ovs3dModel, rays: SurfaceRays, principal: bool) -> None:
-    """Let features begin as principal components of what the teacher sees, and selection with the smallest tiles."""
-    if principal:
-        chosen = torch.randint(len(rays.teacher), (START_RAYS,))
-        model.feature.start(rays.teacher[chosen].flatten(0, 1).to(model.device).float())
-    if model.losses.selection == "agreement":
-        model.selection.start()
 
 
 def semantic_losses(model: Ovs3dModel, batch: SurfaceBatch) -> dict[str, Float[Tensor, ""]]:

@@ -16,35 +16,24 @@ CHANGE = 8
 """First iteration of the second phase, of ten in all."""
 
 
-def build(scene: Path, principal: bool = True, preset: str = "clip") -> Ovs3dPipeline:
+def build(scene: Path, preset: str = "clip") -> Ovs3dPipeline:
     config = copy.deepcopy(ovs3d_method.config.pipeline)
     config.datamanager.data, config.datamanager.weights = scene, "mini"
     config.datamanager.tile_scales, config.datamanager.guide_tiles = (1, 2), False
     config.datamanager.dino_short_side = 32
     config.model.losses.preset, config.model.density_resolutions = preset, (4, 8)
-    config.principal_start = principal
     torch.manual_seed(0)
     pipeline = config.setup(device="cpu")
     pipeline.set_iterations(10)
     return pipeline
 
 
-def test_features_begin_at_the_mean_of_the_teachers_and_selection_with_the_smallest_tiles(scene):
+def test_selection_begins_with_the_smallest_tiles(scene):
     pipeline = build(scene)
-    pipeline.get_train_loss_dict(CHANGE)
-    assert pipeline._surface is not None
-    model, mean = pipeline.model, pipeline._surface.center.mean(0)
-    torch.testing.assert_close(model.feature.decoder.bias, mean, rtol=0, atol=0.01)
-    assert model.selection.head.bias.tolist() == [-2, 2]
-
-
-def test_without_a_principal_start_only_selection_is_set(scene):
-    pipeline = build(scene, principal=False)
     before = copy.deepcopy(pipeline.model.feature.decoder.state_dict())
     pipeline.get_train_loss_dict(CHANGE)
-    torch.testing.assert_close(
-        dict(pipeline.model.feature.decoder.state_dict()), dict(before), rtol=0, atol=0
-    )
+    after = dict(pipeline.model.feature.decoder.state_dict())
+    torch.testing.assert_close(after, dict(before), rtol=0, atol=0)
     assert pipeline.model.selection.head.bias.tolist() == [-2, 2]
 
 

@@ -1,7 +1,6 @@
 """Volumes are what their formulas say, in slow loops, and can be learnt."""
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -225,41 +224,6 @@ def test_a_single_scale_is_asked_through_its_own_decoder():
         torch.testing.assert_close(decoded(field, code, opacity, scale), seen)
         expected = F.cosine_similarity(seen[:, None], text[None], dim=-1)
         torch.testing.assert_close(field.similarity(code, opacity, text, scale), expected)
-
-
-def correlated(n: int, d: int) -> torch.Tensor:
-    """Unit features that share most of their length, and vary more along some directions than along others."""
-    torch.manual_seed(1)
-    spread = torch.randn(d, d) * torch.logspace(0, -2, d)[:, None]
-    return F.normalize(torch.randn(n, d) @ spread + 3, dim=1)
-
-
-def test_features_start_as_the_principal_components_of_the_teachers():
-    field, features = make_feature(), correlated(500, 32)
-    field.start(features)
-    white = features - features.mean(0)
-    _, deviation, axes = torch.linalg.svd(white, full_matrices=False)
-    code = white @ axes[:5].T / (deviation[:5] / math.sqrt(500))  # of unit variance
-    nearest = features.mean(0) + white @ axes[:5].T @ axes[:5]
-    signs = (field.decoder.weight.T * axes[:5]).sum(1).sign()
-    opacity = torch.ones(500, 1)
-    torch.testing.assert_close(decoded(field, code * signs, opacity), nearest, rtol=1e-3, atol=1e-4)
-    for scale in range(3):
-        found = decoded(field, code * signs, opacity, scale)
-        torch.testing.assert_close(found, nearest, rtol=1e-3, atol=1e-4)
-
-
-def test_a_start_from_fewer_dimensions_than_the_code_has_leaves_none_without_a_gradient():
-    field = FeatureField(d=3, rank=5, scales=2, volume=PlanesAndLines(channels=3, resolution=4))
-    features = correlated(50, 3)
-    field.start(features)
-    assert torch.equal(field.decoder.weight[:, 3:], torch.zeros(3, 2))
-    code = field(points(50))
-    (decoded(field, code, torch.ones(50, 1)) - features).square().sum().backward()
-    for decoder in (field.decoder, field.basis):
-        assert decoder.weight.grad is not None
-        assert decoder.weight.grad.isfinite().all()
-    assert field.decoder.weight.grad[:, 3:].abs().min() > 0
 
 
 def test_colours_are_the_principal_components_of_the_features_that_were_seen():
