@@ -28,12 +28,12 @@ from pointcloud.pretrain_command import Cns
 Of = Literal["points", "photos", "both"]
 OF = "points_", "photos_", "both_"
 CAVEATS = (
-    "the mini CLIP learnt the names of the classes from other streets and rooms, the mini SAM, whose features the "
-    "latent space is of, saw tabletops alone",
+    "the mini CLIP learnt the names of the classes from other streets and rooms, and the mini SAM, whose features the "
+    "latent space is of, their masks",
     "points: CLIP alone has the mean of what all photos see of them, votes are means of votes",
 )
 MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
-"""The mini SAM has seen tables alone, and finds no mask in a street or a room that it would stand by."""
+"""By colour alone: the masks of the mini SAM for streets and rooms are still poor, as its card says."""
 ALONE: dict[str, dict[str, Any]] = {
     "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
     "CLIP alone": {},
