@@ -54,6 +54,8 @@ def _mini(report: dict) -> str:
         ("DINO, AUC of same object or not, patch pairs", dino["auc"], 0.90),
         ("the same, pairs between objects only", dino["auc_between_objects"], None),
         ("SAM, mean IoU of single-click masks", sam["iou"], 0.85),
+        ("the same, photos of streets", sam["scenery"]["street"]["iou"], None),
+        ("the same, photos of rooms", sam["scenery"]["room"]["iou"], None),
     ]
     return _table(
         "Mini models (`docs/reports/mini.json`)",
