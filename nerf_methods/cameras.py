@@ -57,7 +57,8 @@ def project(
         x, y = _distort(x, y, cameras.distortion_params[view])
     u = 2 * (x * cameras.fx[view] + cameras.cx[view]) / width - 1
     v = 2 * (y * cameras.fy[view] + cameras.cy[view]) / height - 1
-    return torch.stack([u, v], dim=1), (ahead > 0) & (u.abs() < 1) & (v.abs() < 1)
+    pixels = torch.stack([u, v], dim=1).to(points.dtype)  # some data parsers give focal lengths as float64
+    return pixels, (ahead > 0) & (u.abs() < 1) & (v.abs() < 1)
 
 
 def _distort(

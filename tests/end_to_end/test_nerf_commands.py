@@ -14,6 +14,7 @@ from PIL import Image
 from nerf_methods.cli import main
 from nerf_methods.run import Run, View, load_run
 from ovs3d.geometry import Camera, camera_from_pixel, opengl_from_opencv, pixel_centres, transform
+from ovs3d.outputs.palette import label_colors
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,11 @@ def frames_of(path: Path) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-def test_export_writes_points_and_meshes_where_the_scene_is(trained, tmp_path, capsys):
+def rgb_of(mesh: trimesh.Trimesh) -> np.ndarray:
+    return mesh.visual.vertex_colors[:, :3]
+
+
+def test_export_writes_points_and_meshes_where_the_scene_is(trained, run, tmp_path, capsys):
     ask(trained, "export", "--out", tmp_path, "--resolution", 40, "--short-side", 60)
     lines = capsys.readouterr().out.splitlines()
     named = {line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")}
@@ -122,10 +127,21 @@ def test_export_writes_points_and_meshes_where_the_scene_is(trained, tmp_path, c
         low, high = np.percentile(points.vertices, [0.5, 99.5], axis=0)
         assert (mesh.vertices > low - 1).all()
         assert (mesh.vertices < high + 1).all()
+    colors = label_colors(np.arange(len(run.query.names)))
+    whole = trimesh.load(tmp_path / "labels.ply")
+    shown = {tuple(vertex): tuple(color) for vertex, color in zip(whole.vertices, rgb_of(whole), strict=True)}
     parts = list(tmp_path.glob("[0-9] *.ply"))
     assert parts
-    faces = sum(len(trimesh.load(path).faces) for path in parts)
-    assert faces <= len(trimesh.load(tmp_path / "labels.ply").faces)
+    faces = 0
+    for path in parts:
+        part, prompt = trimesh.load(path), int(path.name.split()[0])
+        faces += len(part.faces)
+        assert {shown[tuple(vertex)] for vertex in part.vertices} == {tuple(colors[prompt])}
+    one_label = (rgb_of(whole)[whole.faces] == rgb_of(whole)[whole.faces[:, :1]]).all((1, 2))
+    assert faces == one_label.sum()
+    answers = label_colors(run.labels_at(torch.from_numpy(whole.vertices).float()).numpy())
+    # what renderings say of a place beside what the field says there
+    assert (answers == rgb_of(whole)).all(1).mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
 from PIL import Image
 
 from nerf_methods.config import ovs3d_method
 from nerf_methods.pipeline import Ovs3dPipeline
+from nerf_methods.trainer import schedule_phases
 
 CHANGE = 8
 """First iteration of the second phase, of ten in all."""
@@ -60,6 +63,25 @@ def test_rays_are_traced_again_where_density_moves_and_the_teacher_is_not_asked_
     assert after.teacher is before.teacher
     assert after.points.shape == before.points.shape
     assert not torch.equal(after.points, before.points)
+
+
+@pytest.mark.parametrize(("preset", "forgets"), [("released", True), ("paper", False)])
+def test_only_released_forgets_moments_and_begins_its_rates_anew_with_the_joint_phase(scene, preset, forgets):
+    pipeline, groups = build(scene, preset), copy.deepcopy(ovs3d_method.config.optimizers)
+    schedule_phases(groups, pipeline, total=1000)
+    optimizers = Optimizers(groups, pipeline.get_param_groups())
+    callbacks = pipeline.get_training_callbacks(TrainingCallbackAttributes(optimizers, None, pipeline, None))
+    joint = pipeline.joint_step
+    assert 800 < joint < 1000
+    feature = optimizers.optimizers["semantic_heads"]
+    for step in (joint - 1, joint, joint + 1):
+        for parameter in pipeline.get_param_groups()["semantic_heads"]:
+            feature.state[parameter]["exp_avg"] = torch.ones_like(parameter)
+        for callback in callbacks:
+            callback.run_callback_at_location(step, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+        assert (not feature.state) == (forgets and step == joint), step
+    rates = groups["semantic_heads"]["scheduler"]
+    assert rates.restart == (joint if forgets else None)
 
 
 def test_a_question_that_is_asked_meanwhile_is_not_learnt(scene):

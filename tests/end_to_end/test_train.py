@@ -1,6 +1,7 @@
 """From a world to a field that is asked in words, through nerfstudio's own commands."""
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +161,44 @@ def test_a_checkpoint_of_other_names_is_refused_and_not_silently_random(trained,
 def test_a_scene_in_the_layout_of_3dovs_trains_too(trained):
     run = train(trained.llff, trained.run.parents[2], "llff", iterations=3)
     assert checkpoints(run) == [2]
+
+
+def as_blender(scene: Path, folder: Path) -> None:
+    """The scene in the format of NeRF's synthetic scenes, with the wall, its last class, cut away by alpha."""
+    meta = json.loads((scene / "transforms.json").read_text())
+    (folder / "photos").mkdir(parents=True)
+    shutil.copytree(scene / "segmentations", folder / "segmentations")
+    for name in ("classes.txt", "ovs3d.yaml"):
+        shutil.copy(scene / name, folder)
+    labels = {path.stem: np.asarray(Image.open(path)) for path in (scene / "segmentations").iterdir()}
+    wall = max(each.max() for each in labels.values())
+    for split in ("train", "val", "test"):
+        frames = []
+        for frame in meta["frames"]:
+            if frame["file_path"] not in meta[f"{split}_filenames"]:
+                continue
+            name = Path(frame["file_path"]).stem
+            with Image.open(scene / "images" / f"{name}.png") as photo:
+                photo.putalpha(Image.fromarray(np.where(labels[name] == wall, 0, 255).astype(np.uint8)))
+                photo.save(folder / "photos" / f"{name}.png")
+            frames.append({"file_path": f"./photos/{name}", "transform_matrix": frame["transform_matrix"]})
+        angle = 2 * np.arctan(0.5 * meta["w"] / meta["fl_x"])
+        content = {"camera_angle_x": angle, "frames": frames}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(content))
+
+
+def test_a_scene_of_another_parser_of_nerfstudio_trains_and_is_answered(trained, tmp_path):
+    as_blender(trained.scene, tmp_path / "blender")
+    without_dino = {"pipeline.datamanager.guide-tiles": False, "pipeline.model.losses.preset": "clip"}
+    folder = train(tmp_path / "blender", tmp_path, "blender", parser=["blender-data"], **without_dino)
+    views = list(held_out_views(load_run(folder / "config.yml")))
+    assert [view.path.name for view in views] == ["frame_00003.png", "frame_00008.png"]
+    for view in views:
+        things = view.truth < len(trained.classes) - 1  # so soon, what lies behind is not white yet
+        squared = (view.rgb - view.photo / 255)[things].square().mean()
+        assert -10 * squared.log10() > 10
+        low, high = view.relevancies.flatten(0, 1).aminmax(dim=0)
+        assert (high > low).all()
 
 
 def test_hash_grids_train_too(trained):
