@@ -12,11 +12,14 @@ from ovs3d.query import probabilities
 from pointcloud.config import Refine
 from pointcloud.frame import Photo
 from pointcloud.masks import Masks
+from pointcloud.recent import Recent
 from pointcloud.refine import UNSURE, decided, normalised, sums_of_masks, votes
 from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
+_PHOTOS = 4096
+"""Whose scores are remembered: some hundred megabytes at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,10 @@ class ClipLabels:
     """hard: the label of most pixels of a mask (CNS). soft: of the highest mean probability, if it leads clearly."""
     margin: float = 0.1
     """By how much it has to lead, in 0..1."""
-    _grids: dict[Path, Float[Tensor, "t gh gw"]] = field(default_factory=dict, init=False)
-    _of_masks: dict[Path, Float[Tensor, "m t"]] = field(default_factory=dict, init=False)
+    _grids: Recent[Path, Float[Tensor, "t gh gw"]] = field(
+        default_factory=lambda: Recent(_PHOTOS), init=False
+    )
+    _of_masks: Recent[Path, Float[Tensor, "m t"]] = field(default_factory=lambda: Recent(_PHOTOS), init=False)
 
     def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
         """The mask of each pixel, from 0; -1: of none."""

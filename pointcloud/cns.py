@@ -69,7 +69,7 @@ class CrossModal(PairedTraining):
         super().__init__(model, command.fit, samples)
         self.command = command
         self.register_buffer("text", text, persistent=False)
-        self.register_buffer("axes", axes, persistent=False)
+        self.register_buffer("axes", axes)  # kept: a run that goes on agrees with the same directions
         self.slow = copy.deepcopy(model).requires_grad_(False) if command.ema else None
 
     def losses(self, batch: MemberBatch) -> Mapping[str, Tensor]:
@@ -103,8 +103,9 @@ class CrossModal(PairedTraining):
         self, seen: Mapping[str, Tensor], felt: Mapping[str, Tensor], batch: MemberBatch
     ) -> tuple[Tensor, Tensor]:
         """Of all members by the network of photos, and of those that show points by that of points."""
-        scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
-        return at_members(scores, batch.photo, batch.place), felt[TEXT].float() @ self.text.T
+        with self.full_precision():
+            scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
+            return at_members(scores, batch.photo, batch.place), felt[TEXT].float() @ self.text.T
 
     @torch.no_grad()
     def _labels(self, batch: MemberBatch, pixels: Tensor, points: Tensor) -> Tensor:
@@ -165,10 +166,11 @@ def cns(command: Cns) -> None:
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
-    learn(command, scans, ClipLabels(teacher, text, known, masks, command.refine, command.margin))
+    labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
+    learn(command, scans, labels, vocabulary.names)
 
 
-def learn(command: Cns, scans: Samples, labels: ClipLabels) -> None:
+def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, ...]) -> None:
     """Train on what pixels are called, and write the run."""
     dataset, teacher = scans.index.dataset, labels.teacher
     sam = load_sam_features(command.latent, dataset.root) if command.latent.weight else None
@@ -185,7 +187,7 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels) -> None:
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]
     training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
-    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
+    about = About(command.net, heads, classes, teacher.clip.weights, asdict(command))
     if train(training, model, about, command.out):
         about_image = ImageAbout(command.image.name, heads, teacher.clip.weights, command.image.width)
         write_image_net(command.out, about_image, image)

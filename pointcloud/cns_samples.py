@@ -15,6 +15,7 @@ from pointcloud.frame import Frame, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples, starts
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
+from pointcloud.recent import Recent
 from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
 from pointcloud.samples import collate, scan_file
@@ -54,7 +55,7 @@ class CnsSamples(PhotoSamples):
     sam: SamFeatures | None
     multi_view: bool
     """Points are called what all photos of their frame together call them."""
-    _of_points: dict[str, Int16[Tensor, " n"]] = field(default_factory=dict, init=False)
+    _of_points: Recent[str, Int16[Tensor, " n"]] = field(default_factory=lambda: Recent(1024), init=False)
 
     def prepare(self) -> None:
         super().prepare()

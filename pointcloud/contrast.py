@@ -62,7 +62,8 @@ class Matching(PairedTraining):
     def sides(self, batch: PairedBatch | SuperpixelBatch) -> tuple[Tensor, Tensor]:
         """Features of the points of pairs, and of what photos show."""
         points = self.model(batch.scans.points, batch.point)[IMAGE]
-        return points.float(), self.model.projection(batch.features).float()
+        with self.full_precision():
+            return points.float(), self.model.projection(batch.features)
 
 
 class PixelMatching(Matching):
@@ -75,7 +76,8 @@ class PixelMatching(Matching):
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
         points, pixels = self.sides(batch)
         drawn = self._drawn(len(points)).to(points.device)
-        return {"contrast": point_pixel_contrast(points[drawn], pixels[drawn], self.temperature)}
+        with self.full_precision():
+            return {"contrast": point_pixel_contrast(points[drawn], pixels[drawn], self.temperature)}
 
     def _drawn(self, m: int) -> Tensor:
         """Some of m pairs, others in each step."""
@@ -88,7 +90,8 @@ class SuperpixelMatching(Matching):
 
     def losses(self, batch: SuperpixelBatch) -> Mapping[str, Tensor]:
         points, superpixels = self.sides(batch)
-        return {"contrast": superpixel_contrast(points, batch.superpixel, superpixels, self.temperature)}
+        with self.full_precision():
+            return {"contrast": superpixel_contrast(points, batch.superpixel, superpixels, self.temperature)}
 
 
 def ppkt(command: Ppkt) -> None:

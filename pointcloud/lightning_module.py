@@ -34,6 +34,10 @@ class PointTraining(lightning.LightningModule):
         """The parts of the loss, each already weighted."""
         raise NotImplementedError
 
+    def full_precision(self) -> torch.autocast:
+        """A context in which products are not rounded, whatever `Fit.precision` lets the network do."""
+        return torch.autocast(self.device.type, enabled=False)
+
     def training_step(self, batch: Any, index: int) -> Tensor:
         parts = self.losses(batch)
         total = torch.stack(list(parts.values())).sum()

@@ -86,16 +86,19 @@ class Consistency(PairedTraining):
         outputs = self.model(batch.scans.points, batch.point)
         points = outputs[TEXT].float()
         pixels = F.normalize(batch.features, dim=1)
-        labels = self._names(pixels, batch.doubted)
         parts = {}
-        if how.semantic != "none":
-            taught = self._names(points, batch.doubted[:, :0]) if self._teaches_itself() else labels
-            known = taught < self.known  # the others are distractors
-            loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
-            parts["semantic"] = loss(points[known], taught[known], self.text[: self.known])
-        if how.spatial_temporal != "none":
-            local = outputs[LOCAL if LOCAL in outputs else TEXT].float()
-            parts["spatial_temporal"] = self._agreement(local, pixels, labels, batch.cell[batch.point])
+        with self.full_precision():
+            labels = self._names(pixels, batch.doubted)
+            if how.semantic != "none":
+                taught = self._names(points, batch.doubted[:, :0]) if self._teaches_itself() else labels
+                known = taught < self.known  # the others are distractors
+                loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
+                found = loss(points[known], taught[known], self.text[: self.known])
+                parts["semantic"] = how.semantic_weight * found
+            if how.spatial_temporal != "none":
+                local = outputs[LOCAL if LOCAL in outputs else TEXT].float()
+                found = self._agreement(local, pixels, labels, batch.cell[batch.point])
+                parts["spatial_temporal"] = how.spatial_temporal_weight * found
         return parts
 
     def _teaches_itself(self) -> bool:
@@ -134,12 +137,16 @@ def clip2scene(command: Clip2Scene) -> None:
     """Semantic and spatial-temporal consistency.
 
     Raises:
-        InputError: neither of them, no scan, or a probability that is none.
+        InputError: neither of them, no scan, or a weight or probability that is none.
     """
     if command.semantic == command.spatial_temporal == "none":
         raise InputError("nothing to learn from: --semantic and --spatial-temporal are both none")
     if command.sweeps < 1:
         raise InputError(f"--sweeps counts a frame's own scan too: 1 or more, not {command.sweeps}")
+    if min(command.semantic_weight, command.spatial_temporal_weight) <= 0:
+        raise InputError(
+            "--semantic-weight and --spatial-temporal-weight are above 0; none leaves a loss out"
+        )
     for flag in ("prompt_denoising", "self_training_probability"):
         if not 0 <= getattr(command, flag) <= 1:
             raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
@@ -151,7 +158,7 @@ def clip2scene(command: Clip2Scene) -> None:
     denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
     training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
     about = About(
-        command.net, heads_of(command, teacher), dataset.classes, teacher.clip.weights, asdict(command)
+        command.net, heads_of(command, teacher), vocabulary.names, teacher.clip.weights, asdict(command)
     )
     train(training, training.model, about, command.out)
 

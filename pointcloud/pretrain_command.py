@@ -98,6 +98,10 @@ class Clip2Scene(Pretraining):
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
     """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
     point with its pixel, as the published code on ScanNet."""
+    semantic_weight: float = 1.0
+    """Of the first of them,"""
+    spatial_temporal_weight: float = 1.0
+    """and of the second; as published, both 1."""
     prompt_denoising: float = 0.0
     """A class that CLIP is nowhere in a photo so sure of, in 0..1, is not said of its pixels; MaskCLIP takes 0.5."""
     sweeps: int = 3

@@ -150,12 +150,12 @@ def augmented(
 
 
 def collate(batches: Sequence[Batch]) -> Batch:
-    """Several scans as one batch."""
-    counts = torch.tensor([len(each.labels) for each in batches])
+    """Several batches as one; their scans stay apart."""
+    firsts = np.cumsum([0, *(len(each.frames) for each in batches)]).tolist()
     points = Points(
         torch.cat([each.points.features for each in batches]),
         torch.cat([each.points.places for each in batches]),
-        torch.repeat_interleave(torch.arange(len(batches)), counts),
+        torch.cat([each.points.batch + first for each, first in zip(batches, firsts, strict=False)]),
     )
     frames = tuple(frame for each in batches for frame in each.frames)
     return Batch(points, torch.cat([each.labels for each in batches]), frames)

@@ -85,16 +85,17 @@ class Teacher(PhotoFeatures):
     short_side: int
     """Pixels of the shorter side of what CLIP looks at, at most."""
     options: DenseOptions = MASKCLIP
+    temperature: float = field(init=False)
+    """CLIP's own, of the softmax over texts that it was trained with. Read now: a process that only loads photos must
+    not touch a GPU."""
     name = "CLIP"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "temperature", 1 / float(self.clip.model.logit_scale.detach().exp()))
 
     @property
     def d(self) -> int:
         return self.clip.d
-
-    @property
-    def temperature(self) -> float:
-        """CLIP's own, of the softmax over texts that it was trained with."""
-        return 1 / float(self.clip.model.logit_scale.detach().exp())
 
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         return image_dense(self.clip, photo, self.store, self.short_side, self.options)

@@ -164,6 +164,10 @@ class BenchWorlds:
         """What was measured of a variant with these settings."""
         return rows_of(read_rows(self.rows), kind=name, variant=variant, of=self._digest(name, variant))
 
+    def _folder(self, name: KindName, variant: str, seed: int) -> Path:
+        """Of a run, with its digest: one with other settings or other mini models is another run."""
+        return self.work / name / f"seed-{seed}" / f"{variant} {self._digest(name, variant)}"
+
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         raise NotImplementedError
 
@@ -190,8 +194,7 @@ class BenchClip2Scene(BenchWorlds):
         return digest(KINDS[name], SEEDS, TESTED, LABELLED, flags, mini_weights())
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
-        began = time.perf_counter()
-        out = self.work / name / f"seed-{seed}" / variant
+        began, out = time.perf_counter(), self._folder(name, variant, seed)
         if variant == "CLIP alone":
             found = self._evaluated(name, None, out)
         elif ", from " in variant:
@@ -208,7 +211,7 @@ class BenchClip2Scene(BenchWorlds):
 
     def _pretrained(self, name: KindName, variant: str, seed: int) -> Path:
         """The folder of a run, which is trained if it is not there."""
-        kind, out = KINDS[name], self.work / name / f"seed-{seed}" / variant
+        kind, out = KINDS[name], self._folder(name, variant, seed)
         method, flags = _method(kind, variant)
         index, fit = index_of(self.work, name, "train"), replace(kind.fit, seed=seed)
         method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()

@@ -82,7 +82,7 @@ class BenchCns(BenchWorlds):
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         start = time.perf_counter()
-        out = self.work / name / f"seed-{seed}" / variant
+        out = self._folder(name, variant, seed)
         row: Row = {"kind": name, "variant": variant, "seed": seed, "of": self._digest(name, variant)}
         if variant in ALONE:
             found = {of: self._asked(name, of, out, None, ALONE[variant]) for of in ("points", "photos")}

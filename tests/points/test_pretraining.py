@@ -21,6 +21,13 @@ from pointcloud.cli import main, parse
 from pointcloud.config import Augment, Net, Pairing
 from pointcloud.index import read_index
 from pointcloud.model import PointModel
+from pointcloud.nets.points import Points
+from pointcloud.objectives.clip2scene import (
+    pixel_cosine,
+    semantic_contrast,
+    semantic_cross_entropy,
+    spatial_temporal,
+)
 from pointcloud.paired import PairedSamples
 from pointcloud.pretrain import LOCAL, Consistency
 from pointcloud.pretrain_command import Clip2Scene
@@ -64,6 +71,8 @@ def test_the_run_answers_to_words(trained, index, tmp_path, capsys):
     method, out = trained
     about = json.loads((out / "run.json").read_text())
     assert about["weights"] == "mini"
+    trained_on = {"clip2scene": ["table", "mug", "cone"]}
+    assert about["classes"] == trained_on.get(method, ["floor", "box"])
     scan = index.parent.parent / "5.bin"
     ask = ["infer", "--run", str(out), "--points", str(scan), "--out", str(tmp_path)]
     main([*ask, "--prompt", "red box; white table"])
@@ -166,6 +175,19 @@ def test_a_step_keeps_frames_apart(index, teacher):
     torch.testing.assert_close(rows, two.point)
 
 
+def test_sweeps_of_a_step_do_not_touch_each_other(index, teacher):
+    samples = paired(index, teacher, Augment(), sweeps=2)
+    step = samples.collate([samples[0, 1], samples[0, 2]]).scans.points
+    assert step.batch.unique().tolist() == [0, 1, 2, 3]
+    torch.manual_seed(0)
+    model = PointModel(samples.samples.net, {TEXT: 8}).eval()
+    together = model(step)[TEXT]
+    for number in range(4):
+        mine = step.batch == number
+        alone = Points(step.features[mine], step.places[mine], torch.zeros_like(step.batch[mine]))
+        torch.testing.assert_close(together[mine], model(alone)[TEXT], rtol=1e-3, atol=1e-4)
+
+
 def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path, capsys):
     line = ["features", "--index", str(index), "--feature-dir", str(tmp_path), "--splits", "train", "val"]
     main(line)
@@ -185,7 +207,8 @@ def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -
     torch.manual_seed(0)
     model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d))
     nowhere = Path("nowhere")
-    command = Clip2Scene(index=nowhere, out=nowhere, spatial_temporal="none", semantic="released", **how)
+    settings = {"spatial_temporal": "none", "semantic": "released"} | how
+    command = Clip2Scene(index=nowhere, out=nowhere, **settings)
     return Consistency(model.eval(), samples, text, known, command)
 
 
@@ -196,6 +219,52 @@ def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path
     assert all(
         np.isfinite(value) and value for value in losses(tmp_path / "run", "spatial_temporal").values()
     )
+
+
+@pytest.mark.parametrize("agreement", ["paper", "released", "cosine"])
+@pytest.mark.parametrize("semantic", ["paper", "released"])
+def test_each_head_learns_by_the_loss_that_was_asked_for(semantic, agreement, index, teacher):
+    samples = paired(index, teacher, sweeps=2)
+    batch = samples.collate([samples[0, 1], samples[0, 2]])
+    text = F.normalize(torch.randn(5, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
+    weights = {"semantic_weight": 3.0, "spatial_temporal_weight": 0.5}
+    found = consistency(samples, text, 5, semantic=semantic, spatial_temporal=agreement, **weights)
+    heads = found.model(batch.scans.points, batch.point)
+    points, local, cell = heads[TEXT], heads[LOCAL], batch.cell[batch.point]
+    pixels = F.normalize(batch.features, dim=1)
+    labels = (pixels @ text.T).argmax(dim=1)
+    named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic](points, labels, text)
+    agreed = {
+        "paper": lambda: spatial_temporal(F.normalize(local, dim=1), pixels, labels, text, cell),
+        "released": lambda: spatial_temporal(local, None, labels, text, cell),
+        "cosine": lambda: pixel_cosine(local, pixels),
+    }[agreement]()
+    losses = found.losses(batch)
+    torch.testing.assert_close(losses["semantic"], 3 * named)
+    torch.testing.assert_close(losses["spatial_temporal"], agreed / 2)
+
+
+def test_losses_are_not_rounded_where_the_network_is(index, teacher):
+    samples = paired(index, teacher)
+    batch = samples[0, 0]
+    text = F.normalize(torch.randn(5, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
+    found = consistency(samples, text, 5, semantic="paper", spatial_temporal="paper")
+    found.model = Rounded(found.model)
+    expected = found.losses(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(found.losses(batch), expected, rtol=0, atol=0)
+
+
+class Rounded(torch.nn.Module):
+    """A network whose own arithmetic autocast leaves alone, with answers in bfloat16."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *asked):
+        with torch.autocast("cpu", enabled=False):
+            return {name: value.bfloat16() for name, value in self.model(*asked).items()}
 
 
 def test_distractors_teach_nothing(index, teacher):
@@ -392,6 +461,7 @@ def test_mistakes_give_one_line(kind, index, trained, tmp_path, capsys):
         (["--sweeps", "0"], "--sweeps counts a frame's own scan too: 1 or more, not 0"),
         (["--prompt-denoising", "1.5"], "--prompt-denoising is from 0 to 1, not 1.5"),
         (["--self-training-probability", "-1"], "--self-training-probability is from 0 to 1, not -1.0"),
+        (["--spatial-temporal-weight", "0"], "--semantic-weight and --spatial-temporal-weight are above 0"),
     ],
 )
 def test_wrong_settings_of_clip2scene_give_one_line(flags, expected, index, tmp_path, capsys):

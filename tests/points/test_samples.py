@@ -94,6 +94,16 @@ def test_batches_number_their_scans(index):
     assert (batch.labels == 255).sum() == 10
 
 
+def test_batches_of_batches_keep_all_scans_apart(index):
+    samples = Samples(index, [0, 1, 2], Net())
+    sweeps = collate([samples[0, 2], samples[0, 0]])
+    whole = collate([sweeps, samples[0, 1], sweeps])
+    assert whole.frames == (2, 0, 1, 2, 0)
+    number, count = whole.points.batch.unique_consecutive(return_counts=True)
+    assert number.tolist() == [0, 1, 2, 3, 4]
+    assert count.tolist() == [700] * 5
+
+
 def test_steps_cover_each_epoch_in_a_new_order_and_resume_where_they_stopped():
     whole = list(Steps(7, 2, seed=5, epoch=1))
     assert len(whole) == 4
