@@ -13,7 +13,8 @@ from ovs3d.errors import command_line
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.config import Masks, Pairing, Refine, Teacher, Training
 from pointcloud.index_command import Index
-from pointcloud.pretrain_command import Features, Pretrain
+from pointcloud.presets import Pretrain
+from pointcloud.pretrain_command import Features
 
 _DESCRIPTION = "Sparse 3D networks on LiDAR and RGB-D scans: index a data set, train, evaluate, ask."
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +24,9 @@ from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.deeplab import DeepLab
 from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
-from pointcloud.pretrain import PairedTraining, photographed, train
+from pointcloud.pretrain import PairedTraining, about_texts, photographed, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
-from pointcloud.runs import TEXT, About, text_embeddings
+from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
 from pointcloud.samples import Samples
 from pointcloud.teacher import at_places, load_teacher
@@ -163,7 +163,7 @@ def cns(command: Cns) -> None:
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
     labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
@@ -172,8 +172,8 @@ def cns(command: Cns) -> None:
 
 def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, ...]) -> None:
     """Train on what pixels are called, and write the run."""
-    dataset, teacher = scans.index.dataset, labels.teacher
-    sam = load_sam_features(command.latent, dataset.root) if command.latent.weight else None
+    teacher = labels.teacher
+    sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
     samples = CnsSamples(
         scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view
     )
@@ -187,7 +187,7 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, 
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]
     training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
-    about = About(command.net, heads, classes, teacher.clip.weights, asdict(command))
+    about = about_texts(command, heads, classes, teacher)
     if train(training, model, about, command.out):
         about_image = ImageAbout(command.image.name, heads, teacher.clip.weights, command.image.width)
         write_image_net(command.out, about_image, image)

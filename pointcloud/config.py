@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ovs3d.foundation.dense_options import DenseOptions
+from ovs3d.prompts.templates import TemplateName
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
 ImageNetName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"]
@@ -109,6 +110,9 @@ class Teacher:
     """Larger photos are made smaller until their shorter side has as many pixels, as in CLIP2Scene."""
     normalize: bool = True
     """Bring colours to the mean and deviation that CLIP was trained with; CLIP2Scene's code leaves them in 0..1."""
+    template: TemplateName = "none"
+    """Sentences that classes are put into before CLIP reads them, also when the run is asked later; imagenet80 and
+    clip2scene (85) are what MaskCLIP and CLIP2Scene were published with. none: the prompt itself."""
     dense: DenseOptions = field(default_factory=DenseOptions)
     feature_dir: Path | None = None
     """Folder of the features. Default: .ovs3d in the data set's folder."""

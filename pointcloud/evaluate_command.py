@@ -100,7 +100,7 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
     teacher = load_teacher(command.teacher, index.dataset.root)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)
     clip = ClipLabels(teacher, text, len(vocabulary.names), masks, command.refine, command.margin)
     samples = Samples(index, positions, Net(inputs=("one",)))
@@ -129,7 +129,8 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
         if command.of == "both":
             found = together(run, image, samples, vocabulary, command.pairs)
         else:
-            embeddings = text_embeddings(vocabulary, image.about.weights, run.device)
+            embeddings = run.embeddings(vocabulary)
+            assert embeddings is not None
             segment = by_network(image, embeddings, len(vocabulary.distractors))
             found = photo_answers(segment, index, positions)
     return _Asked(command.run_folder.name, run.about.weights, run.about.settings, found)

@@ -31,10 +31,10 @@ from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples
-from pointcloud.teacher import Denoising, PhotoFeatures, load_teacher, photos_of
+from pointcloud.teacher import Denoising, PhotoFeatures, Teacher, load_teacher, photos_of
 
 if TYPE_CHECKING:
-    from pointcloud.pretrain_command import Clip2Scene, Distill, Pretraining
+    from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Pretraining
 
 LOCAL = "local_feature"
 """Name of the head whose features CLIP2Scene compares within a cell of space."""
@@ -129,7 +129,7 @@ def distill(command: Distill) -> None:
     model = new_model(command, heads)
     samples = PairedSamples(scans, teacher, command.pairs, command.photos)
     training = Distillation(model, command.fit, samples)
-    about = About(command.net, heads, dataset.classes, teacher.clip.weights, asdict(command))
+    about = about_texts(command, heads, dataset.classes, teacher)
     train(training, model, about, command.out)
 
 
@@ -154,12 +154,10 @@ def clip2scene(command: Clip2Scene) -> None:
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
     vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"))
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
     training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
-    about = About(
-        command.net, heads_of(command, teacher), vocabulary.names, teacher.clip.weights, asdict(command)
-    )
+    about = about_texts(command, heads_of(command, teacher), vocabulary.names, teacher)
     train(training, training.model, about, command.out)
 
 
@@ -187,6 +185,13 @@ def heads_of(command: Clip2Scene, teacher: PhotoFeatures) -> dict[str, int]:
     """Name and channels of CLIP2Scene's heads: one consistency alone trains the head that is asked later."""
     both = "none" not in (command.semantic, command.spatial_temporal)
     return {TEXT: teacher.d} | ({LOCAL: teacher.d} if both else {})
+
+
+def about_texts(
+    command: Distill | Clip2Scene | Cns, heads: Mapping[str, int], classes: tuple[str, ...], teacher: Teacher
+) -> About:
+    """Of a run that answers to the texts of its teacher."""
+    return About(command.net, heads, classes, teacher.clip.weights, asdict(command), command.teacher.template)
 
 
 def photographed(command: Pretraining) -> Samples:

@@ -10,13 +10,10 @@ from typing import Annotated, Literal
 import tyro
 
 from pointcloud.config import (
-    Augment,
     Backbone,
-    Fit,
     ImageNet,
     Latent,
     Masks,
-    Net,
     Pairing,
     Refine,
     Superpixels,
@@ -121,44 +118,6 @@ class Clip2Scene(Pretraining):
         clip2scene(self)
 
 
-_TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip2SceneNuScenes(Clip2Scene):
-    """CLIP2Scene with the network, the optimiser and the augmentation that were published for nuScenes."""
-
-    crops: bool = True
-    self_training_from: int = 11
-    net: Net = field(default_factory=lambda: Net("spvcnn", ("intensity255",), bn_momentum=0.05))
-    augment: Augment = _TURN_AND_FLIP
-    fit: Fit = field(default_factory=lambda: Fit(20, 4, "sgd", lr=0.1, weight_decay=1e-4))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip2SceneScanNet(Clip2Scene):
-    """CLIP2Scene with the network, the optimiser and the augmentation that were published for ScanNet."""
-
-    crops: bool = True
-    sweeps: int = 1
-    spatial_temporal: Literal["paper", "released", "cosine", "none"] = "cosine"
-    net: Net = field(
-        default_factory=lambda: Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
-    )
-    augment: Augment = _TURN_AND_FLIP
-    fit: Fit = field(default_factory=lambda: Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clip2SceneSmall(Clip2Scene):
-    """CLIP2Scene for two cores: a small network on larger voxels."""
-
-    self_training_from: int = 5
-    net: Net = field(default_factory=lambda: Net(voxel_size_m=0.15, bn_momentum=0.03))
-    augment: Augment = field(default_factory=lambda: Augment(rotate=False))
-    fit: Fit = field(default_factory=lambda: Fit(10, 1))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contrast(Pretraining):
     """What PPKT and SLidR are told. Their runs know no words and no classes: they are a trunk to fine-tune."""
@@ -233,27 +192,3 @@ class Cns(Pretraining):
         from pointcloud.cns import cns
 
         cns(self)
-
-
-Method = (
-    Annotated[Distill, tyro.conf.subcommand("distill")]
-    | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
-    | Annotated[Clip2SceneNuScenes, tyro.conf.subcommand("clip2scene-nuscenes")]
-    | Annotated[Clip2SceneScanNet, tyro.conf.subcommand("clip2scene-scannet")]
-    | Annotated[Clip2SceneSmall, tyro.conf.subcommand("clip2scene-small")]
-    | Annotated[Cns, tyro.conf.subcommand("cns")]
-    | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
-    | Annotated[Slidr, tyro.conf.subcommand("slidr")]
-)
-
-
-@dataclass(frozen=True)
-class Pretrain:
-    """Train a network without labels, on photos and the points that they show; a run that was interrupted goes on."""
-
-    method: Method
-
-    def run(self) -> None:
-        """Train, and say what to do with the run."""
-        self.method.run()
-        print(self.method.next_step())

@@ -16,6 +16,7 @@ from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict
 from ovs3d.prompts.bank import PromptBank
+from ovs3d.prompts.templates import TemplateName, sentences
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import similarity
 from pointcloud.config import Net
@@ -42,6 +43,8 @@ class About:
     """CLIP weights whose texts the head ``final`` answers to; empty: there is none."""
     settings: Mapping[str, Any]
     """How it was trained."""
+    template: TemplateName = "none"
+    """Sentences that texts are put into."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class Run:
             InputError: it knows its own classes only, and others are asked for; or it knows none.
         """
         if TEXT in self.about.heads:
-            return text_embeddings(vocabulary, self.about.weights, self.device)
+            return text_embeddings(vocabulary, self.about.weights, self.device, self.about.template)
         if not self.about.classes:
             raise InputError(
                 "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
@@ -93,11 +96,13 @@ class Run:
         return outputs[LINEAR][:, [self.about.classes.index(name) for name in vocabulary.names]]
 
 
-def text_embeddings(vocabulary: Vocabulary, weights: str, device: torch.device) -> Float[Tensor, "k d"]:
+def text_embeddings(
+    vocabulary: Vocabulary, weights: str, device: torch.device, template: TemplateName = "none"
+) -> Float[Tensor, "k d"]:
     """Unit embeddings of classes and then of distractors."""
     from ovs3d.foundation.clip import load_clip
 
-    bank = PromptBank(load_clip(weights))
+    bank = PromptBank(load_clip(weights), sentences(template))
     rows = [bank.encode(vocabulary), *(bank.encode_words([word]) for word in vocabulary.distractors)]
     return torch.cat(rows).to(device)
 
@@ -144,7 +149,12 @@ def read_about(folder: Path) -> About:
             raise ValueError("of another kind or version")
         net = Net(**content["net"] | {"inputs": tuple(content["net"]["inputs"])})
         return About(
-            net, content["heads"], tuple(content["classes"]), content["weights"], content["settings"]
+            net,
+            content["heads"],
+            tuple(content["classes"]),
+            content["weights"],
+            content["settings"],
+            content.get("template", "none"),
         )
     except FileNotFoundError:
         raise InputError(f"no run in {folder}: expected run.json, which a finished training writes") from None

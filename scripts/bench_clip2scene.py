@@ -28,7 +28,8 @@ from pointcloud.config import Augment, Fit, Net
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
-from pointcloud.pretrain_command import Clip2Scene, Clip2SceneSmall, Distill, Ppkt, Slidr
+from pointcloud.presets import Clip2SceneSmall
+from pointcloud.pretrain_command import Clip2Scene, Distill, Ppkt, Slidr
 
 KindName = Literal["street", "room"]
 LABELLED = {"the labels of 1 of 60 streets": (1.0, 300), "all labels": (100.0, 10)}

@@ -19,10 +19,11 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Felzenszwalb, ImageNet, Latent, Masks, Teacher
+from pointcloud.config import Latent, Teacher
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
+from pointcloud.presets import CnsSmall
 from pointcloud.pretrain_command import Cns
 
 Of = Literal["points", "photos", "both"]
@@ -32,7 +33,9 @@ CAVEATS = (
     "latent space is of, their masks",
     "points: CLIP alone has the mean of what all photos see of them, votes are means of votes",
 )
-MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
+PRESET = CnsSmall(index=Path(), out=Path())
+SMALL = PRESET.image
+MASKS = PRESET.masks
 """By colour alone: the masks of the mini SAM for streets and rooms are still poor, as its card says."""
 ALONE: dict[str, dict[str, Any]] = {
     "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
@@ -56,8 +59,6 @@ TRAINED: dict[str, dict[str, Any]] = {
         "switch_unit": "mask",
     },
 }
-SMALL = ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024)
-"""For two cores."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from ovs3d.foundation.dense import dense_features
 from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.images import read_image
+from ovs3d.prompts.bank import PromptBank
+from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
 from pointcloud.cli import main, parse
 from pointcloud.config import Augment, Net, Pairing
@@ -30,7 +32,7 @@ from pointcloud.objectives.clip2scene import (
 )
 from pointcloud.paired import PairedSamples
 from pointcloud.pretrain import LOCAL, Consistency
-from pointcloud.pretrain_command import Clip2Scene
+from pointcloud.pretrain_command import Clip2Scene, Cns
 from pointcloud.runs import TEXT, load_run
 from pointcloud.samples import Samples
 from pointcloud.teacher import Denoising, Teacher, load_teacher
@@ -389,6 +391,41 @@ def test_presets_are_what_was_published():
     for one in (driving, rooms):
         assert one.crops
         assert one.augment == Augment(rotate=True, flip=True, scale=0.0, shift_voxels=0.0)
+
+
+def test_the_released_preset_is_the_published_code_where_the_paper_differs():
+    line = ["--index", "a", "--out", "b"]
+    released = parse(["pretrain", "clip2scene-released", *line]).method
+    paper = parse(["pretrain", "clip2scene-nuscenes", *line]).method
+    assert (released.semantic, released.spatial_temporal) == ("released", "released")
+    assert released.pairs == Pairing(visibility="none")
+    teacher = released.teacher
+    assert (teacher.normalize, teacher.template) == (False, "clip2scene")
+    assert teacher.dense == DenseOptions(residual=True, mlp=True)
+    for name in ("net", "augment", "fit", "sweeps", "crops", "self_training_from"):
+        assert getattr(released, name) == getattr(paper, name)
+
+
+@pytest.mark.parametrize("kind", ["nuscenes", "scannet", "small"])
+def test_cns_has_the_networks_and_schedules_of_clip2scene(kind):
+    parent, child = (
+        parse(["pretrain", f"{method}-{kind}", "--index", "a", "--out", "b"]).method
+        for method in ("clip2scene", "cns")
+    )
+    assert isinstance(child, Cns)
+    assert (child.net, child.augment, child.fit) == (parent.net, parent.augment, parent.fit)
+    assert child.switch_from == parent.self_training_from < child.fit.epochs
+    assert child.switch_probs == (0.5, 0.25, 0.25)
+
+
+def test_a_run_is_asked_in_the_sentences_that_it_learnt(index, tmp_path):
+    flags = ["--fit.epochs", "1", "--teacher.template", "photo"]
+    run = load_run(pretrained([*METHODS["clip2scene"], *flags], index, tmp_path / "run"))
+    vocabulary = Vocabulary(("table", "mug"))
+    bank = PromptBank(load_clip("mini"), ("a photo of a {}.",))
+    torch.testing.assert_close(run.embeddings(vocabulary), bank.encode(vocabulary))
+    plain = PromptBank(load_clip("mini")).encode(vocabulary)
+    assert not torch.allclose(run.embeddings(vocabulary), plain, atol=1e-3)
 
 
 def test_what_clip_looks_with_is_its_own_in_the_store(index, tmp_path):

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ovs3d.errors import InputError
 from ovs3d.prompts.bank import PromptBank
-from ovs3d.prompts.templates import TEMPLATES
+from ovs3d.prompts.templates import TEMPLATES, TemplateName, sentences
 from ovs3d.prompts.vocabulary import (
     Vocabulary,
     asked_vocabulary,
@@ -168,8 +169,17 @@ def test_an_unknown_vocabulary_is_answered_with_the_closest():
 
 
 def test_every_template_has_one_place_for_the_word():
-    for templates in TEMPLATES.values():
-        assert all(template.count("{}") == 1 for template in templates)
+    for name in get_args(TemplateName):
+        assert all(template.count("{}") == 1 for template in sentences(name))
+
+
+def test_long_lists_are_clips_own_and_five_more():
+    assert all(sentences(name) == templates for name, templates in TEMPLATES.items())
+    of_imagenet, of_clip2scene = sentences("imagenet80"), sentences("clip2scene")
+    assert len(set(of_imagenet)) == 80
+    assert set(TEMPLATES["imagenet7"]) <= set(of_imagenet)
+    assert of_clip2scene[:80] == of_imagenet
+    assert len(set(of_clip2scene)) == 85
 
 
 # embeddings

@@ -1,0 +1,127 @@
+"""``ovs3d-points pretrain`` with settings for a data set or a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from ovs3d.foundation.dense_options import DenseOptions
+from pointcloud.config import Augment, Felzenszwalb, Fit, ImageNet, Masks, Net, Pairing, Teacher
+from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Ppkt, Slidr
+
+_TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
+_NUSCENES_NET = Net("spvcnn", ("intensity255",), bn_momentum=0.05)
+_NUSCENES_FIT = Fit(20, 4, "sgd", lr=0.1, weight_decay=1e-4)
+_SCANNET_NET = Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
+_SCANNET_FIT = Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4)
+_SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(10, 1)
+_RELEASED_TEACHER = Teacher(
+    normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
+)
+_UNTESTED = Pairing(visibility="none")
+_SMALL_IMAGES = ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024)
+_BY_COLOR = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneNuScenes(Clip2Scene):
+    """CLIP2Scene with the network, the optimiser and the augmentation that were published for nuScenes."""
+
+    crops: bool = True
+    self_training_from: int = 11
+    net: Net = _NUSCENES_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _NUSCENES_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneReleased(Clip2SceneNuScenes):
+    """CLIP2Scene as published for nuScenes, by the code where the paper says otherwise: losses, texts, colours."""
+
+    semantic: Literal["paper", "released", "none"] = "released"
+    spatial_temporal: Literal["paper", "released", "cosine", "none"] = "released"
+    pairs: Pairing = _UNTESTED
+    teacher: Teacher = _RELEASED_TEACHER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneScanNet(Clip2Scene):
+    """CLIP2Scene with the network, the optimiser and the augmentation that were published for ScanNet."""
+
+    crops: bool = True
+    sweeps: int = 1
+    spatial_temporal: Literal["paper", "released", "cosine", "none"] = "cosine"
+    net: Net = _SCANNET_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _SCANNET_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2SceneSmall(Clip2Scene):
+    """CLIP2Scene for two cores: a small network on larger voxels."""
+
+    self_training_from: int = 5
+    net: Net = _SMALL_NET
+    augment: Augment = _FLIP
+    fit: Fit = _SMALL_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnsNuScenes(Cns):
+    """CNS on nuScenes; what the paper does not say is as CLIP2Scene's, its parent: network, optimiser, augmentation."""
+
+    switch_from: int = 11
+    net: Net = _NUSCENES_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _NUSCENES_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnsScanNet(Cns):
+    """CNS on ScanNet; what the paper does not say is as CLIP2Scene's, its parent: network, optimiser, augmentation."""
+
+    net: Net = _SCANNET_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _SCANNET_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnsSmall(Cns):
+    """CNS for two cores: small networks, larger voxels, and masks by colour."""
+
+    switch_from: int = 5
+    image: ImageNet = _SMALL_IMAGES
+    masks: Masks = _BY_COLOR
+    net: Net = _SMALL_NET
+    augment: Augment = _FLIP
+    fit: Fit = _SMALL_FIT
+
+
+Method = (
+    Annotated[Distill, tyro.conf.subcommand("distill")]
+    | Annotated[Clip2Scene, tyro.conf.subcommand("clip2scene")]
+    | Annotated[Clip2SceneNuScenes, tyro.conf.subcommand("clip2scene-nuscenes")]
+    | Annotated[Clip2SceneReleased, tyro.conf.subcommand("clip2scene-released")]
+    | Annotated[Clip2SceneScanNet, tyro.conf.subcommand("clip2scene-scannet")]
+    | Annotated[Clip2SceneSmall, tyro.conf.subcommand("clip2scene-small")]
+    | Annotated[Cns, tyro.conf.subcommand("cns")]
+    | Annotated[CnsNuScenes, tyro.conf.subcommand("cns-nuscenes")]
+    | Annotated[CnsScanNet, tyro.conf.subcommand("cns-scannet")]
+    | Annotated[CnsSmall, tyro.conf.subcommand("cns-small")]
+    | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
+    | Annotated[Slidr, tyro.conf.subcommand("slidr")]
+)
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a network without labels, on photos and the points that they show; a run that was interrupted goes on."""
+
+    method: Method
+
+    def run(self) -> None:
+        """Train, and say what to do with the run."""
+        self.method.run()
+        print(self.method.next_step())
