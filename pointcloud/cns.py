@@ -40,15 +40,16 @@ _PHOTOS_FOR_AXES = 32
 
 
 class BothNetworks(PointModel):
-    """The network of points, and that of photos beside it."""
+    """The network of points, and that of photos beside it; None: points learn alone."""
 
-    def __init__(self, model: PointModel, image: DeepLab) -> None:
+    def __init__(self, model: PointModel, image: DeepLab | None) -> None:
         nn.Module.__init__(self)
         self.net, self.image = model.net, image
 
     def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
         of_points = [each for each in self.named_parameters() if not each[0].startswith("image.")]
-        return [*self._grouped(of_points, lr, lr_head), *self.image.parameter_groups(lr, lr_head)]
+        of_photos = [] if self.image is None else self.image.parameter_groups(lr, lr_head)
+        return [*self._grouped(of_points, lr, lr_head), *of_photos]
 
 
 class CrossModal(PairedTraining):
@@ -74,14 +75,13 @@ class CrossModal(PairedTraining):
 
     def losses(self, batch: MemberBatch) -> Mapping[str, Tensor]:
         torch.manual_seed(self._seed())  # of DeepLab's dropout: the same wherever training resumes
-        seen, felt = self.model.image(batch.images), self.model(batch.scans.points, batch.shown)
+        seen, felt = self._answers(self.model, batch)
         pixels, points = self._logits(seen, felt, batch)
         labels, shown = self._labels(batch, pixels.detach(), points.detach()), batch.point >= 0
-        parts = {
-            "pixels": label_cross_entropy(pixels, labels),
-            "points": label_cross_entropy(points, labels[shown]),
-        }
-        if self.axes.shape[1]:
+        parts = {"points": label_cross_entropy(points, labels[shown])}
+        if seen is not None:
+            parts["pixels"] = label_cross_entropy(pixels, labels)
+        if seen is not None and self.axes.shape[1]:
             of_pixels = at_members(seen[LATENT], batch.photo[shown], batch.place[shown])
             of_points = felt[LATENT].float()
             agreed = latent_consistency(of_pixels, of_points, batch.latent @ self.axes)
@@ -99,13 +99,24 @@ class CrossModal(PairedTraining):
                 else:
                     slow.copy_(fast)
 
+    @staticmethod
+    def _answers(
+        model: BothNetworks, batch: MemberBatch
+    ) -> tuple[Mapping[str, Tensor] | None, Mapping[str, Tensor]]:
+        """Of the network of photos, if there is one, and of that of points."""
+        seen = None if model.image is None else model.image(batch.images)
+        return seen, model(batch.scans.points, batch.shown)
+
     def _logits(
-        self, seen: Mapping[str, Tensor], felt: Mapping[str, Tensor], batch: MemberBatch
+        self, seen: Mapping[str, Tensor] | None, felt: Mapping[str, Tensor], batch: MemberBatch
     ) -> tuple[Tensor, Tensor]:
         """Of all members by the network of photos, and of those that show points by that of points."""
         with self.full_precision():
+            points = felt[TEXT].float() @ self.text.T
+            if seen is None:
+                return points.new_zeros(len(batch.point), len(self.text)), points
             scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
-            return at_members(scores, batch.photo, batch.place), felt[TEXT].float() @ self.text.T
+            return at_members(scores, batch.photo, batch.place), points
 
     @torch.no_grad()
     def _labels(self, batch: MemberBatch, pixels: Tensor, points: Tensor) -> Tensor:
@@ -118,8 +129,7 @@ class CrossModal(PairedTraining):
             return of_clip
         if self.slow is not None:
             self.slow.eval()
-            seen, felt = self.slow.image(batch.images), self.slow(batch.scans.points, batch.shown)
-            pixels, points = self._logits(seen, felt, batch)
+            pixels, points = self._logits(*self._answers(self.slow, batch), batch)
         how = self.command
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
@@ -182,14 +192,15 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, 
     torch.manual_seed(command.fit.seed)  # the same start, whatever was loaded before
     model = new_model(command, heads)
     torch.manual_seed(command.fit.seed)
-    image = DeepLab(command.image.name, heads)
-    if command.image.init is not None:
+    name = command.image.name
+    image = None if name == "none" else DeepLab(name, heads)
+    if image is not None and command.image.init is not None:
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]
     training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
     about = about_texts(command, heads, classes, teacher)
-    if train(training, model, about, command.out):
-        about_image = ImageAbout(command.image.name, heads, teacher.clip.weights, command.image.width)
+    if train(training, model, about, command.out) and image is not None and name != "none":
+        about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
         write_image_net(command.out, about_image, image)
 
 
@@ -223,6 +234,12 @@ def _check(command: Cns) -> None:
     ):
         if not low <= value <= high:
             raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+    alone = command.image.name == "none"
+    if alone and (command.switch_probs[1] or command.latent.weight or command.image.init):
+        raise InputError(
+            "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight is 0 and "
+            "there is no --image.init"
+        )
     if command.latent.weight and not command.latent.keep and command.fit.workers:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
 
@@ -236,7 +253,7 @@ def _with_photos(scans: Samples, command: Cns) -> Samples:
     photos = {each: len(scans.index[each].photos) for each in scans.positions}
     fewest = min(count for count in photos.values() if count)
     each = min(command.photos, fewest) if command.photos else fewest
-    if each * command.fit.batch_size < 2:
+    if each * command.fit.batch_size < 2 and command.image.name != "none":
         raise InputError(
             f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
             "wants two: take a larger --fit.batch-size"

@@ -26,7 +26,7 @@ class MemberBatch(PhotoBatch):
     """Some scans and photos, and members of masks: pixels that were drawn, and those that show points."""
 
     images: Float[Tensor, "p 3 h w"]
-    """Photos as the network sees them, 0..1."""
+    """Photos as the network sees them, 0..1; without height and width where points learn alone."""
     photo: Int64[Tensor, " n"]
     """Which photo each member is of."""
     place: Float[Tensor, "n 2"]
@@ -75,22 +75,27 @@ class CnsSamples(PhotoSamples):
         pairs = pair(scan, photos, self.pairing)
         of_points = self._labels_of_points(frame, scan) if self.multi_view else None
         images, parts, first = [], [], 0
+        alone = self.image.name == "none"
+        drawn = 0 if alone else self.image.pixels
         for number, photo in enumerate(photos):
             crop = draw(photo.camera.height, photo.camera.width, self.image, random)
-            image = crop.of(read_image(photo.path), (self.image.height, self.image.width))
-            images.append(in_other_light(image, self.image.jitter, random))
+            if alone:
+                images.append(torch.zeros(3, 0, 0))
+            else:
+                image = crop.of(read_image(photo.path), (self.image.height, self.image.width))
+                images.append(in_other_light(image, self.image.jitter, random))
             mine = pairs.photo == number
             shown, point = torch.from_numpy(pairs.row_col[mine]), torch.from_numpy(pairs.point[mine])
             kept = crop.holds(shown)
             shown, point = shown[kept], point[kept]
-            pixels = torch.cat([crop.pixels(self.image.pixels, random), shown])
+            pixels = torch.cat([crop.pixels(drawn, random), shown])
             mask = self.clip.mask_at(photo, pixels)
             label = self.clip.labels(self.clip.scores(photo, pixels, mask))
             if of_points is not None:
-                label[self.image.pixels :] = of_points[point]
+                label[drawn:] = of_points[point]
             mask = _after(mask, first)
-            first = max(first, int(mask.max()) + 1)
-            point = torch.cat([torch.full((self.image.pixels,), -1), point])
+            first = max(first, _end(mask))
+            point = torch.cat([torch.full((drawn,), -1), point])
             sam = torch.zeros(len(shown), 0) if self.sam is None else self.sam.at(photo, shown)
             parts.append((torch.full_like(mask, number), crop.places(pixels), mask, label, point, sam))
         members = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -98,7 +103,7 @@ class CnsSamples(PhotoSamples):
 
     def collate(self, batches: Sequence[MemberBatch]) -> MemberBatch:
         photos = starts([len(each.images) for each in batches])
-        masks = starts([int(each.mask.max()) + 1 for each in batches])
+        masks = starts([_end(each.mask) for each in batches])
         rows = starts([len(each.scans.labels) for each in batches])
         return MemberBatch(
             collate([each.scans for each in batches]),
@@ -117,6 +122,11 @@ class CnsSamples(PhotoSamples):
             scores = votes_for_points(self.clip, frame, scan, pair(scan, frame.photos, self.pairing))
             self._of_points[frame.name] = self.clip.labels(scores).short()
         return self._of_points[frame.name].long()
+
+
+def _end(ids: Int64[Tensor, " n"]) -> int:
+    """The first number after some ids."""
+    return int(ids.max()) + 1 if len(ids) else 0
 
 
 def _after(ids: Int64[Tensor, " n"], first: int) -> Int64[Tensor, " n"]:

@@ -214,8 +214,9 @@ class Latent:
 class ImageNet:
     """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
 
-    name: ImageNetName = "deeplabv3-resnet50"
-    """Architecture, as in torchvision; its weights begin at random."""
+    name: ImageNetName | Literal["none"] = "deeplabv3-resnet50"
+    """Architecture, as in torchvision; its weights begin at random. none: points learn alone, in a fraction of the
+    time."""
     init: Path | None = None
     """Backbone that learnt without labels, for instance MoCo's or DINO's ResNet-50."""
     height: int = 224

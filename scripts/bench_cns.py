@@ -50,7 +50,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "+ switching": {"latent": NO_LATENT},
     "+ latent consistency: CNS": {},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
-    "CNS, self-training alone": {"switch_probs": (0.0, 0.5, 0.5)},
+    "CNS, without CLIP from half on": {"switch_probs": (0.0, 0.5, 0.5)},
     "CNS, soft votes of all photos": {"refine": "soft", "multi_view": True},
     "CNS, soft, slow copies, a source for each mask": {
         "refine": "soft",

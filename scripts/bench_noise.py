@@ -43,16 +43,13 @@ from pointcloud.teacher import load_teacher
 
 DataName = Literal["street", "pandaset"]
 LATENT = Latent(weights="mini")
+POINTS_ALONE = {"image": replace(SMALL, name="none"), "latent": NO_LATENT}
+"""Where points learn nothing from a network of photos, there is none: their figures are the same."""
 METHODS: dict[str, dict[str, Any]] = {
-    "plain training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "two networks alone, from half on": {
-        "refine": "none",
-        "switch_probs": (0.0, 0.5, 0.5),
-        "latent": NO_LATENT,
-    },
-    "votes and switching": {"latent": NO_LATENT},
-    "CNS": {"latent": LATENT},
+    "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
+    "self-training from half on": POINTS_ALONE | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
+    "votes of masks": POINTS_ALONE | {"switch_probs": NO_SWITCH},
+    "CNS": {"image": SMALL, "latent": LATENT},
 }
 Names = dict[Path, Int64[Tensor, "h w"]]
 """Of the pixels of each photo."""
@@ -118,7 +115,7 @@ class BenchNoise:
             start = time.perf_counter()
             out = self.work / data / f"{wrong:g}-wrong" / f"seed-{seed}" / f"{method}-{how}"
             command = self._command(data, method, seed, out)
-            if not (command.out / "image.json").exists():
+            if not (command.out / "run.json").exists():
                 scans = photographed(command)
                 names = names or noisy_names(self._pieces(data, scans, len(words.names)), noise)
                 learn(
@@ -171,7 +168,6 @@ class BenchNoise:
             net=street.net,
             fit=fit,
             augment=street.augment,
-            image=SMALL,
             masks=MASKS,
             teacher=Teacher("mini"),
             switch_from=fit.epochs // 2,

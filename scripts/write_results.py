@@ -24,7 +24,8 @@ def results(reports: Path) -> str:
         "store": _store,
         "presets": _presets,
         "quality": _quality,
-        "noisy_truth": _noisy_truth,
+        "noisy_truth": partial(_noisy_truth, "noisy_truth"),
+        "noisy_truth_depth": partial(_noisy_truth, "noisy_truth_depth"),
         "sparse": _sparse,
         "pretraining": _pretraining,
         "clip2scene": partial(_label_free, "clip2scene"),
@@ -216,7 +217,7 @@ def _quality(report: dict) -> str:
     return _table(title, head, variants) + about + by_world + _machine(report)
 
 
-def _noisy_truth(report: dict) -> str:
+def _noisy_truth(file: str, report: dict) -> str:
     metrics = report["metrics"]
     rows = [
         (
@@ -235,7 +236,8 @@ def _noisy_truth(report: dict) -> str:
         "of the teacher",
         "PSNR",
     )
-    return _table(f"{report['task']} (`docs/reports/noisy_truth.json`)", head, rows) + _machine(report)
+    depth = ", geometry learnt from measured depth too" if report["config"]["depth"] else ""
+    return _table(f"{report['task']}{depth} (`docs/reports/{file}.json`)", head, rows) + _machine(report)
 
 
 def _sparse(report: dict) -> str:

@@ -300,6 +300,24 @@ def test_at_first_labels_are_those_of_clip(index):
     torch.testing.assert_close(parts["points"], label_cross_entropy(points, batch.label[batch.point >= 0]))
 
 
+@pytest.mark.parametrize("switch_from", [0, 1])
+def test_points_that_learn_alone_learn_the_same(switch_from, index):
+    how = {"switch_from": switch_from, "switch_probs": (0.0, 0.0, 1.0)}
+    beside = cns_samples(index)
+    alone = replace(beside, image=replace(beside.image, name="none"))
+    batches = [each.collate([each[0, 0], each[0, 1]]) for each in (beside, alone)]
+    models = [training(beside, **how) for _ in range(2)]
+    models[1].model.image = None
+    of_both, of_points = (model.losses(batch) for model, batch in zip(models, batches, strict=True))
+    assert set(of_points) == {"points"}
+    torch.testing.assert_close(of_points["points"], of_both["points"])
+    of_points["points"].backward()
+    assert all(each.grad is not None for name, each in models[1].model.named_parameters() if "final" in name)
+    ids = dict.fromkeys(("photo", "mask", "label", "point"), torch.zeros(0, dtype=torch.int64))
+    nothing = replace(batches[1], **ids, place=torch.zeros(0, 2), latent=torch.zeros(0, 0))
+    assert models[1].losses(nothing)["points"].item() == 0
+
+
 @pytest.mark.parametrize("source", ["photos", "points"])
 def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     samples = cns_samples(index)

@@ -136,6 +136,7 @@ MISTAKES = {
     "workers": (["--latent.no-keep", "--fit.workers", "1"], "leave --fit.workers at 0"),
     "one photo": (["--fit.batch-size", "1"], "take a larger --fit.batch-size"),
     "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
+    "alone": (["--image.name", "none"], "--image.name none: points learn alone"),
     "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
     "no mask": (
         ["--masks.source", "sam", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
@@ -152,6 +153,15 @@ def test_mistakes_give_one_line(kind, index, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         main([*line, "--index", str(index), "--out", str(tmp_path / "out")])
     assert expected in capsys.readouterr().err
+
+
+def test_points_may_learn_alone(index, tmp_path):
+    alone = ["--image.name", "none", "--switch-probs", "0.5", "0", "0.5", "--latent.weight", "0"]
+    out = pretrained([*FLAGS, *alone, "--fit.batch-size", "1"], index, tmp_path / "run")
+    found = list(losses(out, "points").values())
+    assert np.mean(found[-6:]) < np.mean(found[:6])
+    assert (out / "run.json").exists()
+    assert not (out / "image.json").exists()
 
 
 QUESTIONS = {
