@@ -88,7 +88,8 @@ class BenchQuery:
     def _question(self, weights: str) -> dict[str, float]:
         model = model_without_scene(load_clip(weights), LossConfig()).eval()
         rows, columns = self.size
-        camera = Cameras(torch.eye(4)[None, :3], columns, columns, columns / 2, rows / 2, columns, rows)
+        focal = float(columns)
+        camera = Cameras(torch.eye(4)[None, :3], focal, focal, columns / 2, rows / 2, columns, rows)
         features = torch.randn(rows, columns, model.config.feature_rank + 1)
         features[..., -1] = 1.0  # opaque
         shown = {
