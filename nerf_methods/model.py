@@ -32,6 +32,7 @@ from nerf_methods.space import SceneSpace
 from nerf_methods.viewer import QueryPanel
 from nerf_methods.volumes import Volume, make_volume
 from ovs3d.eval.confusion import Confusion
+from ovs3d.prompts.templates import TemplateName
 from ovs3d.prompts.vocabulary import Vocabulary, parse_prompts
 
 
@@ -84,7 +85,7 @@ class Ovs3dModelConfig(ModelConfig):
     """What features are learnt by."""
     negatives: tuple[str, ...] | None = None
     """What prompts are compared with for relevancy. Default: what the scene's ovs3d.yaml names, else LERF's four."""
-    template: str = "none"
+    template: TemplateName = "none"
     """Sentences that prompts are put into: none, photo, scene or imagenet7."""
     answer_threshold: float = 0.0
     """Relevancy below which a pixel gets no answer."""

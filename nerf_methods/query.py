@@ -9,7 +9,7 @@ from torch import Tensor
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip
 from ovs3d.prompts.bank import PromptBank
-from ovs3d.prompts.templates import TEMPLATES
+from ovs3d.prompts.templates import TemplateName, sentences
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import CANONICAL_NEGATIVES, labels, relevancy
 
@@ -82,7 +82,7 @@ def ask(
     clip: Clip,
     vocabulary: Vocabulary,
     negatives: tuple[str, ...] | None,
-    template: str = "none",
+    template: TemplateName = "none",
     threshold: float = 0.0,
 ) -> Query:
     """Embed a question.
@@ -98,7 +98,7 @@ def ask(
     Raises:
         InputError: the weights know none of the prompts, or not all distractors and negatives.
     """
-    bank = PromptBank(clip, TEMPLATES[template])
+    bank = PromptBank(clip, sentences(template))
     known, rows, refusals = [], [], []
     for index, words in enumerate(vocabulary.words):
         try:
@@ -126,7 +126,7 @@ def ask(
 def default_negatives(clip: Clip) -> tuple[str, ...]:
     """LERF's four, or none where the weights do not know them."""
     try:
-        PromptBank(clip, TEMPLATES["none"]).encode_words(CANONICAL_NEGATIVES)
+        PromptBank(clip).encode_words(CANONICAL_NEGATIVES)
     except InputError:
         return ()
     return CANONICAL_NEGATIVES

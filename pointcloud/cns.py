@@ -8,10 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from ovs3d.errors import InputError
@@ -24,7 +26,7 @@ from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.deeplab import DeepLab
 from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
-from pointcloud.pretrain import PairedTraining, about_texts, photographed, train
+from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
@@ -187,6 +189,8 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, 
     samples = CnsSamples(
         scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view
     )
+    if sam is not None:
+        _say_size(sam, samples.photos())
     axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
     heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})
     torch.manual_seed(command.fit.seed)  # the same start, whatever was loaded before
@@ -215,7 +219,17 @@ def axes_of(sam: SamFeatures, samples: CnsSamples, channels: int) -> Tensor:
     return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), channels)
 
 
+@rank_zero_only
+def _say_size(sam: SamFeatures, photos: list[Path]) -> None:
+    """What SAM's features take on the disk, before the first of them is computed."""
+    if sam.store is not None:
+        size = sam.bytes_of(photos) / 1e9
+        print(f"SAM's features of {len(photos)} photos: {size:.2f} GB in {sam.store.folder}")
+
+
 def _check(command: Cns) -> None:
+    if any(command.switch_probs[1:]):
+        say_if_never("switch-from", command.switch_from, command.fit)
     probabilities = command.switch_probs
     if not (min(probabilities) >= 0 and abs(sum(probabilities) - 1) < 1e-3):
         raise InputError(

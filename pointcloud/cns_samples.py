@@ -63,8 +63,6 @@ class CnsSamples(PhotoSamples):
         if self.clip.masks is not None and self.clip.refine != "none":
             self.clip.masks.fill(photos)
         if self.sam is not None and self.sam.store is not None:
-            size = self.sam.bytes_of(photos) / 1e9
-            print(f"SAM's features of {len(photos)} photos: {size:.2f} GB in {self.sam.store.folder}")
             self.sam.fill(photos)
 
     def __getitem__(self, key: tuple[int, int]) -> MemberBatch:

@@ -1,5 +1,6 @@
 """How well a run segments the scans of a split: labels of all points, pooled counts."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ class OfShown:
     def metrics(self) -> dict[str, float]:
         """Share of the points that is shown, and figures of these alone."""
         return {
-            "shown": float(self.confusion.counts.sum()) / self.labelled,
+            "shown": float(self.confusion.counts.sum()) / self.labelled if self.labelled else math.nan,
             "miou_shown": miou(self.confusion),
             "accuracy_shown": pixel_accuracy(self.confusion),
         }

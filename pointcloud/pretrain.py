@@ -30,10 +30,11 @@ from pointcloud.objectives.clip2scene import (
 from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
-from pointcloud.samples import Samples
+from pointcloud.samples import Samples, scan_file
 from pointcloud.teacher import Denoising, PhotoFeatures, Teacher, load_teacher, photos_of
 
 if TYPE_CHECKING:
+    from pointcloud.config import Fit
     from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Pretraining
 
 LOCAL = "local_feature"
@@ -150,6 +151,8 @@ def clip2scene(command: Clip2Scene) -> None:
     for flag in ("prompt_denoising", "self_training_probability"):
         if not 0 <= getattr(command, flag) <= 1:
             raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
+    if command.self_training_probability:
+        say_if_never("self-training-from", command.self_training_from, command.fit)
     scans = photographed(command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
@@ -198,13 +201,23 @@ def photographed(command: Pretraining) -> Samples:
     """The scans that a training is told to learn from; all of its random numbers begin here.
 
     Raises:
-        InputError: none of them has a photo.
+        InputError: none of them has a photo, or one has no points.
     """
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share, command.share_from)
+    for position in chosen:
+        scan_file(index[position])
     photos_of(index, chosen)
     return Samples(index, chosen, command.net, command.augment, command.fit.seed)
+
+
+def say_if_never(flag: str, first: int, fit: Fit) -> None:
+    """Say so where the epoch from which something happens does not come."""
+    if first >= fit.epochs:
+        print(
+            f"--{flag} {first}: does not come, since epochs are counted from 0 and --fit.epochs is {fit.epochs}"
+        )
 
 
 def train(training: PairedTraining, model: PointModel, about: About, out: Path) -> bool:

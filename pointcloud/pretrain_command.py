@@ -91,7 +91,8 @@ class Clip2Scene(Pretraining):
     """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
     vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
     semantic: Literal["paper", "released", "none"] = "paper"
-    """Semantic consistency. paper: contrast, anchored at classes. released: cross-entropy, as the published code."""
+    """Semantic consistency. paper: contrast, anchored at classes. released: cross-entropy, as the published code. none:
+    agreement alone, of the features that are asked later."""
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
     """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
     point with its pixel, as the published code on ScanNet."""

@@ -21,9 +21,10 @@ from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
 from pointcloud.cli import main, parse
 from pointcloud.config import Augment, Net, Pairing
-from pointcloud.index import read_index
+from pointcloud.index import read_index, write_index
 from pointcloud.model import PointModel
 from pointcloud.nets.points import Points
+from pointcloud.nets.spvcnn import SPVCNN
 from pointcloud.objectives.clip2scene import (
     pixel_cosine,
     semantic_contrast,
@@ -40,7 +41,16 @@ from pointcloud.teacher import Denoising, Teacher, load_teacher
 KILLED_AT = 5
 METHODS = {
     "distill": ["distill", *SHORT],
-    "clip2scene": ["clip2scene", *SHORT, "--prompt", "table; mug; cone", "--sweeps", "2"],
+    "clip2scene": [
+        "clip2scene",
+        *SHORT,
+        "--prompt",
+        "table; mug; cone",
+        "--sweeps",
+        "2",
+        "--self-training-from",
+        "2",
+    ],
 }
 
 
@@ -221,6 +231,24 @@ def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path
     assert all(
         np.isfinite(value) and value for value in losses(tmp_path / "run", "spatial_temporal").values()
     )
+
+
+def test_spvcnn_learns_from_photos_too(index, teacher, tmp_path):
+    flags = ["--net.name", "spvcnn", "--fit.epochs", "2"]
+    run = load_run(pretrained([*METHODS["clip2scene"], *flags], index, tmp_path / "run"))
+    assert isinstance(run.model.net, SPVCNN)
+    found = list(losses(tmp_path / "run").values())
+    assert found[-1] < found[0]
+    assert run.outputs(paired(index, teacher)[0, 0].scans.points)[TEXT].shape == (700, teacher.d)
+
+
+def test_an_epoch_that_does_not_come_is_told(index, tmp_path, capsys):
+    flags = ["--fit.epochs", "1", "--self-training-from", "1"]
+    pretrained(["clip2scene", *SHORT, *flags], index, tmp_path / "never")
+    assert "--self-training-from 1: does not come" in capsys.readouterr().out
+    flags = ["--fit.epochs", "1", "--self-training-from", "0"]
+    pretrained(["clip2scene", *SHORT, *flags], index, tmp_path / "now")
+    assert "does not come" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("agreement", ["paper", "released", "cosine"])
@@ -507,6 +535,16 @@ def test_wrong_settings_of_clip2scene_give_one_line(flags, expected, index, tmp_
     assert expected in capsys.readouterr().err
 
 
+def test_photos_without_points_are_told_before_clip_looks(index, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Teacher, "map", None)
+    whole = read_index(index)
+    path = tmp_path / "index.jsonl"
+    write_index(path, whole.dataset, [replace(whole[i], scan=None) for i in range(2)])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        pretrained(METHODS["distill"], path, tmp_path / "run")
+    assert "has no point cloud, only photos" in capsys.readouterr().err
+
+
 def test_a_broken_photo_is_named(tmp_path, capsys):
     path = write_tiny(tmp_path / "data", train=1, val=1, photos=True)
     (tmp_path / "data" / "0.png").write_bytes(b"no picture")
@@ -548,3 +586,13 @@ def test_clip_by_itself_is_measured_on_all_points_and_on_those_that_a_photo_show
         assert metrics[f"{name}_shown"] == pytest.approx(metrics[f"{name}_answered"])
     assert metrics["shown"] == pytest.approx(metrics["answered"])
     assert "| answered |" in capsys.readouterr().out
+
+
+def test_scans_without_labels_are_answered_and_have_no_figures(tmp_path):
+    path = write_tiny(tmp_path / "data", train=1, val=1, photos=True)
+    np.save(tmp_path / "data" / "1_labels.npy", np.zeros(700, np.uint8))
+    ask = ["evaluate", "--index", str(path), "--out", str(tmp_path / "report"), "--predictions", "--shown"]
+    main([*ask, "--teacher.weights", "mini", "--prompt", "white table; red box"])
+    metrics = json.loads((tmp_path / "report" / "report.json").read_text())["metrics"]
+    assert metrics["shown"] is None
+    assert (np.load(next((tmp_path / "report" / "predictions").glob("*.npy"))) >= 0).any()
