@@ -86,7 +86,7 @@ class Ovs3dModelConfig(ModelConfig):
     negatives: tuple[str, ...] | None = None
     """What prompts are compared with for relevancy. Default: what the scene's ovs3d.yaml names, else LERF's four."""
     template: TemplateName = "none"
-    """Sentences that prompts are put into: none, photo, scene or imagenet7."""
+    """Sentences that prompts are put into."""
     answer_threshold: float = 0.0
     """Relevancy below which a pixel gets no answer."""
 
@@ -136,8 +136,7 @@ class Ovs3dModel(Model):
         )
 
     def _make_volume(self, planes: tuple[int, int]) -> Volume:
-        config = self.config
-        return make_volume(config.volumes, planes, config.hash_grid, config.implementation)
+        return make_volume(self.config.volumes, planes, self.config.hash_grid, self.config.implementation)
 
     def _collide(self, rays: RayBundle) -> RayBundle:
         near = self.config.near_plane * float(self.space.nearest)
