@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from measured import Row, add_row, digest, mean_of, mini_weights, read_rows, rows_of, run_all, spread
+from measured import Row, add_row, digest, gains, mean_of, mini_weights, read_rows, rows_of, run_all, spread
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -143,7 +143,7 @@ class BenchWorlds:
                         continue
                     if self._is_fixed(variant) and seed:
                         continue
-                    if not rows_of(self._rows(kind, variant), seed=seed):
+                    if not rows_of(self.rows_of_variant(kind, variant), seed=seed):
                         yield f"{kind}: {variant}, seed {seed}", partial(self._measure, kind, variant, seed)
 
     def _make(self, name: KindName) -> None:
@@ -162,7 +162,7 @@ class BenchWorlds:
         """Of all settings of a variant."""
         raise NotImplementedError
 
-    def _rows(self, name: KindName, variant: str) -> list[Row]:
+    def rows_of_variant(self, name: KindName, variant: str) -> list[Row]:
         """What was measured of a variant with these settings."""
         return rows_of(read_rows(self.rows), kind=name, variant=variant, of=self._digest(name, variant))
 
@@ -243,7 +243,7 @@ class BenchClip2Scene(BenchWorlds):
         metrics: dict[str, dict[str, float]] = {}
         for name in self.kinds:
             for variant in self._variants(name):
-                if mine := self._rows(name, variant):
+                if mine := self.rows_of_variant(name, variant):
                     metrics[f"{name}: {variant}"] = spread(mine, ("miou", "miou_shown"))
                     metrics[f"{name}: {variant}"] |= {"accuracy_shown": mean_of(mine, "accuracy_shown")}
             metrics |= self._gains(name)
@@ -274,15 +274,9 @@ class BenchClip2Scene(BenchWorlds):
             ]
         found = {}
         for one, other, metric, aim in aims:
-            fixed = self._is_fixed(other)
-            base = {row["seed"]: row[metric] for row in self._rows(name, other)}
-            gains = [
-                {metric: row[metric] - base[0 if fixed else row["seed"]]}
-                for row in self._rows(name, one)
-                if (0 if fixed else row["seed"]) in base
-            ]
-            if gains:
-                found[f"{name}: {one}, less {other} (target {aim:g})"] = spread(gains, [metric])
+            mine, others = self.rows_of_variant(name, one), self.rows_of_variant(name, other)
+            if above := gains(mine, others, metric, self._is_fixed(other)):
+                found[f"{name}: {one}, less {other} (target {aim:g})"] = spread(above, [metric])
         return found
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from bench_clip2scene import KINDS, SEEDS, TESTED, BenchWorlds, KindName, index_of
-from measured import Row, add_row, digest, mean_of, mini_weights, read_rows, spread
+from bench_clip2scene import KINDS, SEEDS, TESTED, BenchClip2Scene, BenchWorlds, KindName, index_of
+from measured import Row, add_row, digest, gains, mean_of, mini_weights, read_rows, spread
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Latent, Teacher
+from pointcloud.config import Latent, Masks, Teacher
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
@@ -36,19 +36,24 @@ CAVEATS = (
 PRESET = CnsSmall(index=Path(), out=Path())
 SMALL = PRESET.image
 MASKS = PRESET.masks
-"""By colour alone: the masks of the mini SAM for streets and rooms are still poor, as its card says."""
+"""By colour alone."""
+OF_SAM = Masks(weights="mini")
 ALONE: dict[str, dict[str, Any]] = {
     "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
     "CLIP alone": {},
     "CLIP, votes of masks, hard": {"refine": "hard", "masks": MASKS},
     "CLIP, votes of masks, soft": {"refine": "soft", "masks": MASKS},
+    "CLIP, votes of the mini SAM's masks, hard": {"refine": "hard", "masks": OF_SAM},
+    "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
+CNS = "+ latent consistency: CNS"
 TRAINED: dict[str, dict[str, Any]] = {
     "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ switching": {"latent": NO_LATENT},
-    "+ latent consistency: CNS": {},
+    CNS: {},
+    "CNS, masks of the mini SAM": {"masks": OF_SAM},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
     "CNS, without CLIP from half on": {"switch_probs": (0.0, 0.5, 0.5)},
     "CNS, soft votes of all photos": {"refine": "soft", "multi_view": True},
@@ -66,6 +71,8 @@ class BenchCns(BenchWorlds):
     """Train and measure what has no line yet."""
 
     rows: Path = Path("docs/reports/cns.jsonl")
+    others: Path = Path("docs/reports/clip2scene.jsonl")
+    """Lines of CLIP2Scene and of distillation on the same worlds, which `--report` compares with."""
 
     def _variants(self, name: KindName) -> list[str]:
         return [*ALONE, *TRAINED]
@@ -97,6 +104,7 @@ class BenchCns(BenchWorlds):
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
         kind = KINDS[name]
+        how: dict[str, Any] = {"masks": MASKS} | TRAINED[variant]
         Cns(
             index=index_of(self.work, name, "train"),
             out=out,
@@ -104,9 +112,8 @@ class BenchCns(BenchWorlds):
             fit=replace(kind.fit, seed=seed),
             augment=kind.augment,
             image=SMALL,
-            masks=MASKS,
             switch_from=kind.fit.epochs // 2,
-            **TRAINED[variant],
+            **how,
         ).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
@@ -131,10 +138,11 @@ class BenchCns(BenchWorlds):
         metrics: dict[str, dict[str, float]] = {}
         for kind in self.kinds:
             for variant in self._variants(kind):
-                if mine := self._rows(kind, variant):
+                if mine := self.rows_of_variant(kind, variant):
                     means = {name: mean_of(mine, name) for name in mine[0] if name.startswith(OF)}
                     shown = spread(mine, ("points_miou_shown", "photos_miou"))
                     metrics[f"{kind}: {variant}"] = means | shown
+            metrics |= self._gains(kind)
         report = Report(
             task="CNS on procedural worlds with the mini CLIP and SAM",
             protocol=f"{PROTOCOL}; of photos: labels of all pixels",
@@ -150,6 +158,19 @@ class BenchCns(BenchWorlds):
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
+
+    def _gains(self, name: KindName) -> dict[str, dict[str, float]]:
+        """What is aimed at, seed by seed, of points above others that learnt from the same photos, and of photos."""
+        parent = BenchClip2Scene(self.work, self.others)
+        cns, found = self.rows_of_variant(name, CNS), {}
+        for other in "CLIP2Scene", "distillation":
+            theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
+            aim = " (target 0.05)" if other == "CLIP2Scene" else ""
+            if above := gains(cns, theirs, "points_miou"):
+                found[f"{name}: CNS, points, less {other}{aim}"] = spread(above, ["points_miou"])
+        if above := gains(cns, self.rows_of_variant(name, "CLIP alone"), "photos_miou", fixed=True):
+            found[f"{name}: CNS, photos, less CLIP alone (target 0.04)"] = spread(above, ["photos_miou"])
+        return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What CNS costs: seconds and memory of each of its stages on street worlds, from photos to the answers.
 
 Each stage is run once, as its command runs it, in the order in which they need each other; what it takes is divided by
-the photos or steps there are. Writes docs/reports/stages.json; `scripts/write_results.py` makes the table.
+the photos or scans there are. Writes docs/reports/stages.json; `scripts/write_results.py` makes the table.
 """
 
 import tempfile
@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from bench_clip2scene import STREET
 from bench_cns import MASKS, SMALL
 from peak_memory import peak_growth
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
@@ -48,7 +50,8 @@ class BenchStages:
             metrics = self._measure(Path(folder))
         report = Report(
             task="Seconds and memory of the stages of CNS",
-            protocol="each stage once; memory is the growth of the resident set at its peak",
+            protocol="each stage once, of training the median of its steps; memory is the growth of the resident set at "
+            "its peak",
             classes=(),
             metrics=metrics,
             split=f"{self.scenes} street worlds, photos of {Street(Path()).width} columns",
@@ -67,8 +70,7 @@ class BenchStages:
         Index("nuscenes", root, "v1.0-trainval").run()
         path = root / ".ovs3d" / "index.jsonl"
         index = read_index(path)
-        train, held_out = index.select("train"), index.select("val")
-        photos = photos_of(index, train)
+        held_out, photos = index.select("val"), photos_of(index, index.select("train"))
         return {
             "CLIP, a photo": _cost(lambda: load_teacher(Teacher(), root).fill(photos), len(photos)),
             "masks by Felzenszwalb, a photo": _cost(
@@ -78,17 +80,17 @@ class BenchStages:
             "SAM's features, a photo": _cost(
                 lambda: load_sam_features(Latent(), root).fill(photos), len(photos)
             ),
-            "first stage, a step": _cost(lambda: self._train(path, folder / "first", 1), len(train)),
-            "second stage, a step": _cost(lambda: self._train(path, folder / "second", 0), len(train)),
+            "first stage, a step": self._step(path, folder / "first", 1),
+            "second stage, a step": self._step(path, folder / "second", 0),
             "answers of points, a scan": _cost(lambda: _ask(path, folder / "first", "points"), len(held_out)),
             "answers of photos, a frame of six": _cost(
                 lambda: _ask(path, folder / "first", "photos"), len(held_out)
             ),
         }
 
-    def _train(self, index: Path, out: Path, switch_from: int) -> None:
-        """One epoch, before the switch or after it."""
-        Cns(
+    def _step(self, index: Path, out: Path, switch_from: int) -> dict[str, float]:
+        """Of one epoch, before the switch or after it: the median of its steps, without what comes before them."""
+        train = Cns(
             index=index,
             out=out,
             net=STREET.net,
@@ -97,7 +99,11 @@ class BenchStages:
             image=SMALL,
             masks=MASKS,
             switch_from=switch_from,
-        ).run()
+        ).run
+        cost = _cost(train, 1)
+        events = EventAccumulator(str(out / "tensorboard")).Reload()
+        ends = [event.wall_time for event in events.Scalars("train/loss")]
+        return cost | {"seconds": float(np.median(np.diff(ends)))}
 
 
 def _ask(index: Path, run: Path, of: Literal["points", "photos"]) -> None:

@@ -71,6 +71,18 @@ def spread(rows: list[Row], names: Iterable[str]) -> dict[str, float]:
     return found | {"runs": len(rows)}
 
 
+def gains(rows: list[Row], others: list[Row], name: str, fixed: bool = False) -> list[Row]:
+    """By how much a value is above that of others, seed by seed.
+
+    Args:
+        fixed: others are the same for all seeds, and have a single line.
+    """
+    base = {row["seed"]: row[name] for row in others}
+    if fixed and base:
+        base = dict.fromkeys((row["seed"] for row in rows), *base.values())
+    return [{name: row[name] - base[row["seed"]]} for row in rows if row["seed"] in base]
+
+
 def miou_of_true(confusion: Confusion) -> float:
     """Mean over the classes that the truth has: few frames lack some, and one wrong point would add an IoU of 0."""
     return iou_per_class(confusion)[confusion.counts.sum(dim=1) > 0].mean().item()
