@@ -50,8 +50,8 @@ class BenchStages:
             metrics = self._measure(Path(folder))
         report = Report(
             task="Seconds and memory of the stages of CNS",
-            protocol="each stage once, of training the median of its steps; memory is the growth of the resident set at "
-            "its peak",
+            protocol="each stage once, of training the median of its steps; memory is the growth of the resident set "
+            "at its peak",
             classes=(),
             metrics=metrics,
             split=f"{self.scenes} street worlds, photos of {Street(Path()).width} columns",
