@@ -17,7 +17,7 @@ def results(reports: Path) -> str:
     """The page, from a folder of reports."""
     parts = [HEAD, _mini(json.loads((reports / "mini.json").read_text()))]
     sections = {
-        "demo": _demo,
+        "demo": partial(_demo, "demo"),
         "field": _field,
         "semantics": _semantics,
         "query": _query,
@@ -26,6 +26,7 @@ def results(reports: Path) -> str:
         "quality": _quality,
         "noisy_truth": partial(_noisy_truth, "noisy_truth"),
         "noisy_truth_depth": partial(_noisy_truth, "noisy_truth_depth"),
+        "points_demo": partial(_demo, "points_demo"),
         "sparse": _sparse,
         "pretraining": _pretraining,
         "clip2scene": partial(_label_free, "clip2scene"),
@@ -82,11 +83,11 @@ def _row(row: tuple[str, float, float | None]) -> tuple[str, str, str]:
     return name, f"{value:.3f}", "" if target is None else f"{target:.2f}"
 
 
-def _demo(report: dict) -> str:
+def _demo(file: str, report: dict) -> str:
     metrics = {name: value for name, value in report["metrics"].items() if name != "per_class"}
     rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in metrics.items()]
     rows += [(f"IoU of {name}", f"{value:.3f}") for name, value in report["metrics"]["per_class"].items()]
-    title = f"{report['task']} (`docs/reports/demo.json`)"
+    title = f"{report['task']} (`docs/reports/{file}.json`)"
     return _table(title, (f"{report['split']}; {report['protocol']}", ""), rows) + _machine(report)
 
 
