@@ -341,6 +341,22 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     )
 
 
+@pytest.mark.parametrize("refine", ["hard", "soft"])
+@pytest.mark.parametrize("source", ["photos", "points"])
+def test_nothing_flows_back_through_labels_into_the_network_that_gave_them(source, refine, index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
+    model = training(samples, switch_from=0, switch_probs=probabilities, refine=refine, margin=0.0)
+    of_photos, of_points = list(model.model.image.parameters()), list(model.model.net.parameters())
+    giver, taught = (of_photos, "points") if source == "photos" else (of_points, "pixels")
+    loss = model.losses(batch)[taught]
+    assert loss > 0
+    grads = torch.autograd.grad(loss, [*giver, *of_photos, *of_points], allow_unused=True)
+    assert all(each is None for each in grads[: len(giver)])
+    assert any(each is not None for each in grads[len(giver) :])
+
+
 @pytest.mark.parametrize("unit", ["step", "mask"])
 def test_sources_are_drawn_with_their_shares(unit, index, monkeypatch):
     samples = cns_samples(index)

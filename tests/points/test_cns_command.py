@@ -88,6 +88,17 @@ def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_pa
         torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-3, msg=name)
 
 
+def test_prompts_have_synonyms_and_distractors_which_are_no_classes(index, tmp_path):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("classes:\n  - table: [green floor]\n  - red box\ndistractors: [mug]\n")
+    out = pretrained([*FLAGS, "--fit.epochs", "1", "--prompts", str(prompts)], index, tmp_path / "run")
+    assert load_run(out).about.classes == ("table", "red box")
+    plain = pretrained([*FLAGS, "--fit.epochs", "1", "--prompt", "table; red box"], index, tmp_path / "plain")
+    both = [losses(run, "pixels")[0] for run in (out, plain)]
+    assert np.isfinite(both).all()
+    assert both[0] != pytest.approx(both[1], rel=1e-3)
+
+
 def test_photos_and_points_are_measured(trained, labelled, tmp_path):
     reports = {
         of: measured(labelled, tmp_path / of, "--run", str(trained), "--of", of)

@@ -49,6 +49,19 @@ def test_a_refined_map_stays_as_it_is():
     assert torch.equal(majority(once, mask, 5), once)
 
 
+def test_mean_scores_of_masks_stay_as_they_are():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(400, 5, generator=generator)
+    scores[::7] = 0
+    mask = torch.randint(-1, 30, (400,), generator=generator)
+    once = mean_in_masks(scores, mask)
+    assert not torch.allclose(once, scores)
+    torch.testing.assert_close(mean_in_masks(once, mask), once)
+    labels = leading(once, 0.02)
+    assert (labels == -1).any()
+    assert torch.equal(mean_vote(once, mask, 0.02), labels)
+
+
 def test_scores_decide_where_heads_do_not():
     scores = torch.tensor([[0.55, 0.45], [0.55, 0.45], [0.05, 0.95]])
     mask = torch.zeros(3, dtype=torch.int64)
