@@ -16,7 +16,7 @@ _NUSCENES_NET = Net("spvcnn", ("intensity255",), bn_momentum=0.05)
 _NUSCENES_FIT = Fit(20, 4, "sgd", lr=0.1, weight_decay=1e-4)
 _SCANNET_NET = Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
 _SCANNET_FIT = Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4)
-_SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(10, 1)
+_SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(20, 1)
 _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
@@ -60,9 +60,10 @@ class Clip2SceneScanNet(Clip2Scene):
 
 @dataclass(frozen=True, kw_only=True)
 class Clip2SceneSmall(Clip2Scene):
-    """CLIP2Scene for two cores: a small network on larger voxels."""
+    """CLIP2Scene for two cores: a small network on larger voxels, a scan at a time."""
 
-    self_training_from: int = 5
+    sweeps: int = 1
+    self_training_probability: float = 0.0
     net: Net = _SMALL_NET
     augment: Augment = _FLIP
     fit: Fit = _SMALL_FIT
@@ -91,7 +92,6 @@ class CnsScanNet(Cns):
 class CnsSmall(Cns):
     """CNS for two cores: small networks, larger voxels, and masks by colour."""
 
-    switch_from: int = 5
     image: ImageNet = _SMALL_IMAGES
     masks: Masks = _BY_COLOR
     net: Net = _SMALL_NET

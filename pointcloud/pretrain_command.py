@@ -90,9 +90,9 @@ class Clip2Scene(Pretraining):
     prompts: Path | None = None
     """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
     vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
-    semantic: Literal["paper", "released", "none"] = "paper"
-    """Semantic consistency. paper: contrast, anchored at classes. released: cross-entropy, as the published code. none:
-    agreement alone, of the features that are asked later."""
+    semantic: Literal["paper", "released", "none"] = "released"
+    """Semantic consistency. released: cross-entropy, as the published code. paper: contrast, anchored at classes, which
+    does not learn how classes compare at a point. none: agreement alone, of the features that are asked later."""
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
     """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
     point with its pixel, as the published code on ScanNet."""

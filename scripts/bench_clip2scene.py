@@ -44,15 +44,24 @@ class Kind:
     world: Street | Room
     dataset: Literal["nuscenes", "scannet"]
     version: str
-    net: Net
-    fit: Fit
-    augment: Augment
-    clip2scene: dict[str, Any]
-    """What is not CLIP2Scene's default."""
+    clip2scene: Clip2Scene
+    """The method as it is measured; the others have its network, its optimiser and its augmentation."""
     more: dict[str, dict[str, Any]]
     """Variants that the other kind does not have."""
     other_prompts: tuple[str, ...]
     """Vocabularies of other data sets."""
+
+    @property
+    def net(self) -> Net:
+        return self.clip2scene.net
+
+    @property
+    def fit(self) -> Fit:
+        return self.clip2scene.fit
+
+    @property
+    def augment(self) -> Augment:
+        return self.clip2scene.augment
 
 
 SMALL = Clip2SceneSmall(index=Path(), out=Path())
@@ -60,13 +69,10 @@ STREET = Kind(
     Street(Path(), version="v1.0-trainval", scenes=75, frames=1, sweeps=9),
     "nuscenes",
     "v1.0-trainval",
-    SMALL.net,
-    SMALL.fit,
-    SMALL.augment,
-    {"self_training_from": SMALL.self_training_from},
+    SMALL,
     {
-        "released losses": {"semantic": "released", "spatial_temporal": "released"},
-        "sweeps: 1": {"sweeps": 1},
+        "the published code's agreement": {"spatial_temporal": "released"},
+        "sweeps: 3": {"sweeps": 3},
         "sweeps: 5": {"sweeps": 5},
     },
     ("semantickitti19", "scannet20"),
@@ -75,14 +81,13 @@ ROOM = Kind(
     Room(Path(), scenes=75, views=10),
     "scannet",
     "",
-    replace(SMALL.net, inputs=("one", "rgb", "height"), voxel_size_m=0.05),
-    SMALL.fit,
-    Augment(),
-    {"self_training_from": SMALL.self_training_from, "sweeps": 1, "spatial_temporal": "cosine"},
-    {
-        "released losses": {"semantic": "released"},
-        "the paper's spatial-temporal consistency": {"spatial_temporal": "paper"},
-    },
+    replace(
+        SMALL,
+        net=replace(SMALL.net, inputs=("one", "rgb", "height"), voxel_size_m=0.05),
+        augment=Augment(),
+        spatial_temporal="cosine",
+    ),
+    {"the paper's agreement": {"spatial_temporal": "paper"}},
     ("nuscenes16",),
 )
 KINDS = {"street": STREET, "room": ROOM}
@@ -90,15 +95,16 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "CLIP2Scene": {},
     "without semantic consistency": {"semantic": "none"},
     "without spatial-temporal consistency": {"spatial_temporal": "none"},
-    "without self-training": {"self_training_probability": 0.0},
+    "the paper's semantic consistency": {"semantic": "paper"},
+    "switched self-training": {"self_training_probability": 0.5},
     "self-training alone, no switching": {"self_training_probability": 1.0},
 }
 SEEDS = {"train": 50, "test": 60}
 """Of the worlds. Settings were chosen on the validation split of those for training."""
 TESTED = 20
 """Worlds of the second seed, all of them for testing."""
-STARTS = "nothing", "CLIP2Scene", "sweeps: 1", "distillation", "PPKT", "SLidR"
-"""Of fine-tuning. All but the first two see one scan of a frame."""
+STARTS = "nothing", "CLIP2Scene", "distillation", "PPKT", "SLidR"
+"""Of fine-tuning."""
 CAVEATS = (
     "the mini CLIP learnt the names of the classes from other streets and rooms, the mini DINO, which PPKT and SLidR "
     "learn from, saw tabletops alone",
@@ -192,8 +198,15 @@ class BenchClip2Scene(BenchWorlds):
         return found + [f"{labels}, from {each}" for labels in LABELLED for each in starts]
 
     def _digest(self, name: KindName, variant: str) -> str:
-        flags = {} if variant == "CLIP alone" or ", from " in variant else _method(KINDS[name], variant)[1]
-        return digest(KINDS[name], SEEDS, TESTED, LABELLED, flags, mini_weights())
+        kind = KINDS[name]
+        settings: list[object] = [kind.world, SEEDS, TESTED, mini_weights()]
+        if ", from " in variant:
+            labels, start = variant.split(", from ")
+            settings += [LABELLED[labels], kind.net, kind.fit, kind.augment]
+            settings += [] if start == "nothing" else [_command(kind, start)]
+        elif variant != "CLIP alone":
+            settings.append(_command(kind, variant))
+        return digest(*settings)
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
         began, out = time.perf_counter(), self._folder(name, variant, seed)
@@ -214,9 +227,8 @@ class BenchClip2Scene(BenchWorlds):
     def _pretrained(self, name: KindName, variant: str, seed: int) -> Path:
         """The folder of a run, which is trained if it is not there."""
         kind, out = KINDS[name], self._folder(name, variant, seed)
-        method, flags = _method(kind, variant)
         index, fit = index_of(self.work, name, "train"), replace(kind.fit, seed=seed)
-        method(index=index, out=out, net=kind.net, fit=fit, augment=kind.augment, **flags).run()
+        replace(_command(kind, variant), index=index, out=out, fit=fit).run()
         return out
 
     def _finetuned(self, name: KindName, labels: str, start: str, seed: int, out: Path) -> dict:
@@ -295,21 +307,15 @@ def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path
     return index
 
 
-def _method(
-    kind: Kind, variant: str
-) -> tuple[Callable[..., Distill | Clip2Scene | Ppkt | Slidr], dict[str, Any]]:
-    """The command that trains a variant, and its flags."""
-    contrast = {"PPKT": Ppkt, "SLidR": Slidr}
-    if variant in contrast:
-        return contrast[variant], {}
-    if variant == "distillation":
-        return Distill, {}
-    flags = dict(kind.clip2scene)
+def _command(kind: Kind, variant: str) -> Distill | Clip2Scene | Ppkt | Slidr:
+    """What trains a variant, without its index, folder and seed."""
+    methods = {"distillation": Distill, "PPKT": Ppkt, "SLidR": Slidr}
+    if variant in methods:
+        return methods[variant](index=Path(), out=Path(), net=kind.net, fit=kind.fit, augment=kind.augment)
     if variant.startswith("prompts of "):
-        flags["prompt"] = "; ".join(builtin_vocabulary(variant.removeprefix("prompts of ")).names)
-    else:
-        flags |= (ABLATIONS | kind.more)[variant]
-    return Clip2Scene, flags
+        names = builtin_vocabulary(variant.removeprefix("prompts of ")).names
+        return replace(kind.clip2scene, prompt="; ".join(names))
+    return replace(kind.clip2scene, **(ABLATIONS | kind.more)[variant])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ class BenchCns(BenchWorlds):
         return variant in ALONE
 
     def _digest(self, name: KindName, variant: str) -> str:
-        return digest(KINDS[name], SEEDS, TESTED, SMALL, MASKS, (ALONE | TRAINED)[variant], mini_weights())
+        kind, how = KINDS[name], (ALONE | TRAINED)[variant]
+        of_all = kind.world, kind.net, kind.fit, kind.augment, SEEDS, TESTED, SMALL, MASKS
+        return digest(*of_all, how, mini_weights())
 
     def _make(self, name: KindName) -> None:
         super()._make(name)

@@ -8,7 +8,7 @@ fine-tuned on the labels of one frame, beside one that starts from nothing.
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 import tyro
 from bench_clip2scene import STREET
 from jaxtyping import Float, Int64
-from measured import mean_of, miou_of_true
+from measured import digest, mean_of, mini_weights, miou_of_true
 from noisy_names import Noise, noisy_names, pieces_of
 from torch import Tensor
 
@@ -27,13 +27,11 @@ from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
 from pointcloud.cli import Finetune
-from pointcloud.config import Fit
 from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
 from pointcloud.pairing import pair
 from pointcloud.pretrain import consistency, heads_of, photographed, train
-from pointcloud.pretrain_command import Clip2Scene
 from pointcloud.runs import About, load_run, text_embeddings
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
@@ -122,7 +120,7 @@ class BenchPandaset:
             config={
                 "wrong": self.wrong,
                 "epochs": self.epochs,
-                "net": asdict(STREET.net),
+                "clip2scene": asdict(STREET.clip2scene),
                 "superpixels": asdict(config.Superpixels()),
             },
             seed=0,
@@ -134,17 +132,15 @@ class BenchPandaset:
 
     def _noisy(self, index: Index, seed: int) -> dict[str, float]:
         """The teacher and its pupil on the held-out frames."""
-        out, k = self.work / f"noisy-{self.wrong:g}-{self.epochs}-{seed}", len(index.dataset.classes)
+        k = len(index.dataset.classes)
+        out = (
+            self.work
+            / f"noisy-{self.wrong:g}-{self.epochs}-{seed}-{digest(STREET.clip2scene, mini_weights())}"
+        )
         vocabulary = Vocabulary(STAND_INS)
         text = text_embeddings(vocabulary, "mini", torch.device("cpu"))
-        command = Clip2Scene(
-            index=self.index,
-            out=out,
-            net=STREET.net,
-            fit=Fit(self.epochs, 1, seed=seed),
-            sweeps=1,
-            self_training_from=self.epochs // 2,
-        )
+        fit = replace(STREET.fit, epochs=self.epochs, seed=seed)
+        command = replace(STREET.clip2scene, index=self.index, out=out, fit=fit)
         if not (out / "run.json").exists():
             scans = photographed(command)
             pieces = pieces_of(scans, k, config.Superpixels())
@@ -193,13 +189,15 @@ class BenchPandaset:
         for name, init in ("from_nothing", None), ("from_worlds", self.starts[self.seeds.index(seed)]):
             command = Finetune(
                 index=self.index,
-                out=self.work / f"{name}-{self.epochs}-{seed}",
+                out=self.work
+                / f"{name}-{self.epochs}-{seed}-{digest(STREET.net, STREET.fit, STREET.augment, init)}",
                 init=init,
                 percent=100 / len(read_index(self.index).select("train")),
                 share="frame",
                 share_from=seed,
                 net=STREET.net,
-                fit=Fit(self.epochs * 2, 1, seed=seed),
+                fit=replace(STREET.fit, epochs=self.epochs * 2, seed=seed),
+                augment=STREET.augment,
             )
             command.run()
             index = read_index(self.index)

@@ -83,6 +83,22 @@ def test_contrast_of_one_class_or_of_nothing_is_zero_and_pulls_nowhere(m):
     assert not points.grad.any()
 
 
+def test_contrast_does_not_compare_classes_at_a_point_but_cross_entropy_does():
+    generator = torch.Generator().manual_seed(0)
+    text, labels = torch.eye(3, 4), torch.arange(30) % 3
+    scores = 0.3 * torch.rand(30, 3, generator=generator)
+    more = scores + torch.tensor([0.2, 0.0, 0.0])  # of one class, at all points
+
+    def unit(each):
+        return torch.cat([each, (1 - each.square().sum(dim=1, keepdim=True)).sqrt()], dim=1)
+
+    found = [semantic_contrast(unit(each), labels, text) for each in (scores, more)]
+    torch.testing.assert_close(*found)
+    assert (scores.argmax(dim=1) != more.argmax(dim=1)).any()
+    found = [semantic_cross_entropy(unit(each), labels, text) for each in (scores, more)]
+    assert (found[0] - found[1]).abs() > 1e-3
+
+
 def test_cross_entropy_by_hand_counts_length_and_no_temperature():
     value = semantic_cross_entropy(rows((2, 0), (0, -1)), torch.tensor([0, 1]), TEXT)
     expected = (math.log(1 + E**-2) + math.log(1 + E)) / 2

@@ -234,11 +234,11 @@ def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path
 
 
 def test_spvcnn_learns_from_photos_too(index, teacher, tmp_path):
-    flags = ["--net.name", "spvcnn", "--fit.epochs", "2"]
+    flags = ["--net.name", "spvcnn"]
     run = load_run(pretrained([*METHODS["clip2scene"], *flags], index, tmp_path / "run"))
     assert isinstance(run.model.net, SPVCNN)
     found = list(losses(tmp_path / "run").values())
-    assert found[-1] < found[0]
+    assert np.mean(found[-3:]) < np.mean(found[:3])
     assert run.outputs(paired(index, teacher)[0, 0].scans.points)[TEXT].shape == (700, teacher.d)
 
 
