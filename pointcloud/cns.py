@@ -228,8 +228,6 @@ def _say_size(sam: SamFeatures, photos: list[Path]) -> None:
 
 
 def _check(command: Cns) -> None:
-    if any(command.switch_probs[1:]):
-        say_if_never("switch-from", command.switch_from, command.fit)
     probabilities = command.switch_probs
     if not (min(probabilities) >= 0 and abs(sum(probabilities) - 1) < 1e-3):
         raise InputError(
@@ -256,6 +254,8 @@ def _check(command: Cns) -> None:
         )
     if command.latent.weight and not command.latent.keep and command.fit.workers:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
+    if any(probabilities[1:]):
+        say_if_never("switch-from", command.switch_from, command.fit)
 
 
 def _with_photos(scans: Samples, command: Cns) -> Samples:

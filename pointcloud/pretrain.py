@@ -14,6 +14,7 @@ import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from ovs3d.errors import InputError
@@ -212,6 +213,7 @@ def photographed(command: Pretraining) -> Samples:
     return Samples(index, chosen, command.net, command.augment, command.fit.seed)
 
 
+@rank_zero_only
 def say_if_never(flag: str, first: int, fit: Fit) -> None:
     """Say so where the epoch from which something happens does not come."""
     if first >= fit.epochs:

@@ -24,7 +24,6 @@ from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
 from pointcloud.presets import CnsSmall
-from pointcloud.pretrain_command import Cns
 
 Of = Literal["points", "photos", "both"]
 OF = "points_", "photos_", "both_"
@@ -105,18 +104,10 @@ class BenchCns(BenchWorlds):
         add_row(self.rows, row | {"seconds": time.perf_counter() - start})
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
-        kind = KINDS[name]
-        how: dict[str, Any] = {"masks": MASKS} | TRAINED[variant]
-        Cns(
-            index=index_of(self.work, name, "train"),
-            out=out,
-            net=kind.net,
-            fit=replace(kind.fit, seed=seed),
-            augment=kind.augment,
-            image=SMALL,
-            switch_from=kind.fit.epochs // 2,
-            **how,
-        ).run()
+        kind, index = KINDS[name], index_of(self.work, name, "train")
+        fit = replace(kind.fit, seed=seed)
+        own = replace(PRESET, index=index, out=out, net=kind.net, fit=fit, augment=kind.augment)
+        replace(own, **TRAINED[variant]).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""

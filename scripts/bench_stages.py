@@ -7,15 +7,14 @@ the photos or scans there are. Writes docs/reports/stages.json; `scripts/write_r
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 import tyro
-from bench_clip2scene import STREET
-from bench_cns import MASKS, SMALL
+from bench_cns import MASKS, PRESET
 from peak_memory import peak_growth
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -28,7 +27,6 @@ from pointcloud.evaluate_command import evaluate
 from pointcloud.index import read_index
 from pointcloud.index_command import Index
 from pointcloud.masks import load_masks
-from pointcloud.pretrain_command import Cns
 from pointcloud.sam_features import load_sam_features
 from pointcloud.teacher import load_teacher, photos_of
 
@@ -56,7 +54,11 @@ class BenchStages:
             metrics=metrics,
             split=f"{self.scenes} street worlds, photos of {Street(Path()).width} columns",
             weights={"clip": "mini", "sam": "mini"},
-            config={"image": asdict(SMALL), "net": asdict(STREET.net), "threads": torch.get_num_threads()},
+            config={
+                "image": asdict(PRESET.image),
+                "net": asdict(PRESET.net),
+                "threads": torch.get_num_threads(),
+            },
             seed=self.seed,
             seconds=time.perf_counter() - start,
             **environment(),
@@ -90,17 +92,8 @@ class BenchStages:
 
     def _step(self, index: Path, out: Path, switch_from: int) -> dict[str, float]:
         """Of one epoch, before the switch or after it: the median of its steps, without what comes before them."""
-        train = Cns(
-            index=index,
-            out=out,
-            net=STREET.net,
-            fit=Fit(1, 1, seed=self.seed),
-            augment=STREET.augment,
-            image=SMALL,
-            masks=MASKS,
-            switch_from=switch_from,
-        ).run
-        cost = _cost(train, 1)
+        fit = Fit(1, 1, seed=self.seed)
+        cost = _cost(replace(PRESET, index=index, out=out, fit=fit, switch_from=switch_from).run, 1)
         events = EventAccumulator(str(out / "tensorboard")).Reload()
         ends = [event.wall_time for event in events.Scalars("train/loss")]
         return cost | {"seconds": float(np.median(np.diff(ends)))}
