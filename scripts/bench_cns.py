@@ -19,7 +19,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Latent, Masks, Teacher
+from pointcloud.config import Latent, Masks, SamMasks, Teacher
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
@@ -36,7 +36,7 @@ PRESET = CnsSmall(index=Path(), out=Path())
 SMALL = PRESET.image
 MASKS = PRESET.masks
 """By colour alone."""
-OF_SAM = Masks(weights="mini")
+OF_SAM = Masks(weights="mini", sam=SamMasks(points_per_side=16))
 ALONE: dict[str, dict[str, Any]] = {
     "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
     "CLIP alone": {},
