@@ -57,8 +57,8 @@ class Distillation(PairedTraining):
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
         shown, point = batch.point.unique(return_inverse=True)
-        features = self.model(batch.scans.points, shown)[TEXT].float()
-        return {"distillation": distillation(features, batch.features, point)}
+        outputs, row = self.model.shared(batch.scans.points, shown)
+        return {"distillation": distillation(outputs[TEXT].float(), row, batch.features, point)}
 
 
 class Consistency(PairedTraining):
@@ -85,21 +85,21 @@ class Consistency(PairedTraining):
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
         how = self.command
-        outputs = self.model(batch.scans.points, batch.point)
+        outputs, row = self.model.shared(batch.scans.points, batch.point)
         points = outputs[TEXT].float()
         pixels = F.normalize(batch.features, dim=1)
         parts = {}
         with self.full_precision():
             labels = self._names(pixels, batch.doubted)
             if how.semantic != "none":
-                taught = self._names(points, batch.doubted[:, :0]) if self._teaches_itself() else labels
+                taught = self._names(points)[row] if self._teaches_itself() else labels
                 known = taught < self.known  # the others are distractors
                 loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
-                found = loss(points[known], taught[known], self.text[: self.known])
+                found = loss(points, row[known], taught[known], self.text[: self.known])
                 parts["semantic"] = how.semantic_weight * found
             if how.spatial_temporal != "none":
                 local = outputs[LOCAL if LOCAL in outputs else TEXT].float()
-                found = self._agreement(local, pixels, labels, batch.cell[batch.point])
+                found = self._agreement(local, row, pixels, labels, batch.cell[batch.point])
                 parts["spatial_temporal"] = how.spatial_temporal_weight * found
         return parts
 
@@ -109,17 +109,19 @@ class Consistency(PairedTraining):
         how = self.command
         return self.current_epoch >= how.self_training_from and coin < how.self_training_probability
 
-    def _names(self, features: Tensor, doubted: Tensor) -> Tensor:
+    def _names(self, features: Tensor, doubted: Tensor | None = None) -> Tensor:
         """The text nearest in angle to each feature, distractors among them, of those that are not doubted."""
         scores = features @ self.text.T
-        return (scores.masked_fill(doubted, -torch.inf) if doubted.shape[1] else scores).argmax(dim=1)
+        if doubted is not None and doubted.shape[1]:
+            scores = scores.masked_fill(doubted, -torch.inf)
+        return scores.argmax(dim=1)
 
-    def _agreement(self, points: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
+    def _agreement(self, points: Tensor, row: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
         if self.command.spatial_temporal == "cosine":
-            return pixel_cosine(points, pixels)
+            return pixel_cosine(points, row, pixels)
         if self.command.spatial_temporal == "released":
-            return spatial_temporal(points, None, labels, self.text, cell)
-        return spatial_temporal(F.normalize(points, dim=1), pixels, labels, self.text, cell)
+            return spatial_temporal(points, row, None, labels, self.text, cell)
+        return spatial_temporal(F.normalize(points, dim=1), row, pixels, labels, self.text, cell)
 
 
 def distill(command: Distill) -> None:

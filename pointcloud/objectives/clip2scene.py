@@ -1,7 +1,9 @@
 """The losses of CLIP2Scene (Chen et al., CVPR 2023), section 3.2: semantic and spatial-temporal consistency.
 
-Both take pairs of a point and a pixel. ``paper`` and ``released`` are the two forms that the paper and the published
-code have; where the code limits a cell to eight pairs and counts its padding, neither is done here.
+All take pairs of a point and a pixel. Points in one voxel share their features, and photos share points: features come
+once, with the row of each pair, so that what is as long as a feature has no gradient for each pair. ``paper`` and
+``released`` are the two forms that the paper and the published code have; where the code limits a cell to eight pairs
+and counts its padding, neither is done here.
 """
 
 import torch
@@ -13,7 +15,8 @@ from pointcloud.distributed import mean_over_all
 
 
 def semantic_contrast(
-    points: Float[Tensor, "m d"],
+    points: Float[Tensor, "v d"],
+    row: Int64[Tensor, " m"],
     labels: Int64[Tensor, " m"],
     text: Float[Tensor, "k d"],
     temperature: float = 0.5,
@@ -25,14 +28,15 @@ def semantic_contrast(
     Of several processes each takes its own points.
 
     Args:
-        points: features of the points of pairs; their direction counts.
+        points: features; their direction counts.
+        row: of the point of each pair.
         labels: what the pixel of each pair was called.
         text: unit embeddings of the classes.
 
     Returns:
         0 if there are not two classes.
     """
-    scores = F.normalize(points, dim=1) @ text.T / temperature
+    scores = (F.normalize(points, dim=1) @ text.T / temperature)[row]
     own = F.one_hot(labels, len(text)).bool()
     drawn = scores.masked_fill(~own, -torch.inf).logsumexp(dim=0)
     pushed = scores.masked_fill(own, -torch.inf).logsumexp(dim=0)
@@ -41,18 +45,22 @@ def semantic_contrast(
 
 
 def semantic_cross_entropy(
-    points: Float[Tensor, "m d"], labels: Int64[Tensor, " m"], text: Float[Tensor, "k d"]
+    points: Float[Tensor, "v d"],
+    row: Int64[Tensor, " m"],
+    labels: Int64[Tensor, " m"],
+    text: Float[Tensor, "k d"],
 ) -> Float[Tensor, ""]:
     """Semantic consistency as in the published code: cross-entropy of p t against the pixel's label, mean over pairs.
 
     Features keep their length and nothing is divided by a temperature. Of several processes the mean is over all pairs.
     """
-    total = F.cross_entropy(points @ text.T, labels, reduction="sum")
+    total = F.cross_entropy((points @ text.T)[row], labels, reduction="sum")
     return mean_over_all(total, len(labels))
 
 
 def spatial_temporal(
-    points: Float[Tensor, "m d"],
+    points: Float[Tensor, "v d"],
+    row: Int64[Tensor, " m"],
     pixels: Float[Tensor, "m d"] | None,
     labels: Int64[Tensor, " m"],
     text: Float[Tensor, "k d"],
@@ -66,29 +74,39 @@ def spatial_temporal(
     cell come from several sweeps.
 
     Args:
-        pixels: features of the pixels, as in the paper; None: points alone, as in the published code.
+        pixels: features of the pixels, as in the paper; None: points alone, as in the published code. They have no
+            gradient.
         cell: id of the cell of each pair, from 0.
     """
-    each = text[labels]
-    members = [points] if pixels is None else [points, pixels]
-    features = torch.cat(members)
-    where = cell.repeat(len(members))
-    weights = segment_softmax((features * each.repeat(len(members), 1)).sum(dim=1) / temperature, where)
     n = int(cell.max()) + 1 if len(cell) else 0
-    fused = features.new_zeros(n, features.shape[1]).index_add(0, where, weights[:, None] * features)
-    total = torch.sigmoid(-(points * fused[cell]).sum(dim=1)).sum()
-    return mean_over_all(total, len(labels))
+    of_points = (points @ text.T)[row, labels] / temperature
+    highest = of_points.new_full((n,), -torch.inf).scatter_reduce(0, cell, of_points.detach(), "amax")
+    if pixels is not None:
+        of_pixels = (pixels @ text.T).gather(1, labels[:, None])[:, 0] / temperature
+        highest = highest.scatter_reduce(0, cell, of_pixels, "amax")
+        of_pixels = (of_pixels - highest[cell]).exp()
+    of_points = (of_points - highest[cell]).exp()
+    # pairs of the same features in the same cell are one
+    both, which, times = torch.unique(row * n + cell, return_inverse=True, return_counts=True)
+    features, where = points[both // max(n, 1)], both % max(n, 1)
+    weights = of_points.new_zeros(len(both)).index_add(0, which, of_points)
+    norm = of_points.new_zeros(n).index_add(0, where, weights)
+    fused = of_points.new_zeros(n, points.shape[1]).index_add(0, where, weights[:, None] * features)
+    if pixels is not None:
+        norm = norm.index_add(0, cell, of_pixels)
+        fused = fused.index_add(0, cell, of_pixels[:, None] * pixels)
+    agreement = (features * (fused / norm[:, None])[where]).sum(dim=1)
+    return mean_over_all((torch.sigmoid(-agreement) * times).sum(), len(labels))
 
 
-def pixel_cosine(points: Float[Tensor, "m d"], pixels: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
-    """1 - cos of the features of a point and of its pixel, mean over pairs: what the code has for ScanNet instead."""
-    total = (1 - F.cosine_similarity(points, pixels, dim=1)).sum()
-    return mean_over_all(total, len(points))
+def pixel_cosine(
+    points: Float[Tensor, "v d"], row: Int64[Tensor, " m"], pixels: Float[Tensor, "m d"]
+) -> Float[Tensor, ""]:
+    """1 - cos of the features of a point and of its pixel, mean over pairs: what the code has for ScanNet instead.
 
-
-def segment_softmax(scores: Float[Tensor, " m"], segment: Int64[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """Softmax among the entries of the same segment."""
-    n = int(segment.max()) + 1 if len(segment) else 0
-    highest = scores.new_full((n,), -torch.inf).scatter_reduce(0, segment, scores.detach(), "amax")
-    exponentials = (scores - highest[segment]).exp()
-    return exponentials / scores.new_zeros(n).index_add(0, segment, exponentials)[segment]
+    Args:
+        pixels: unit features, without a gradient.
+    """
+    toward = points.new_zeros(points.shape).index_add(0, row, pixels)
+    total = len(row) - (F.normalize(points, dim=1) * toward).sum()
+    return mean_over_all(total, len(row))

@@ -7,36 +7,34 @@ from torch import Tensor
 from pointcloud.distributed import mean_over_all
 
 
-def over_photos(
-    features: Float[Tensor, "m d"], point: Int64[Tensor, " m"]
-) -> tuple[Float[Tensor, "k d"], Int64[Tensor, " k"]]:
-    """What all photos together say of each point that any of them shows (section 3.1): the mean of unit features.
+def over_photos(features: Float[Tensor, "m d"], point: Int64[Tensor, " m"], n: int) -> Float[Tensor, "n d"]:
+    """What all photos together say of each of n points that they show (section 3.1): the mean of unit features.
 
     Args:
         features: of pairs.
-        point: row of the point of each pair.
-
-    Returns:
-        Means, and the rows of their points, ascending.
+        point: of each pair.
     """
-    rows, which = point.unique(return_inverse=True)
-    sums = features.new_zeros(len(rows), features.shape[1])
-    sums = sums.index_add(0, which, F.normalize(features, dim=1))
-    return sums / which.bincount(minlength=len(rows))[:, None], rows
+    sums = features.new_zeros(n, features.shape[1]).index_add(0, point, F.normalize(features, dim=1))
+    return sums / point.bincount(minlength=n)[:, None]
 
 
 def distillation(
-    points: Float[Tensor, "n d"], features: Float[Tensor, "m d"], point: Int64[Tensor, " m"]
+    points: Float[Tensor, "v d"],
+    row: Int64[Tensor, " s"],
+    features: Float[Tensor, "m d"],
+    point: Int64[Tensor, " m"],
 ) -> Float[Tensor, ""]:
     """1 - cos between the features of a point and of its photos (section 3.2), the mean over points that a photo shows.
 
     Of several processes the mean is over the points of all; 0 if there are none.
 
     Args:
-        points: the network's features.
+        points: the network's features, which points in one voxel share.
+        row: of each point that a photo shows.
         features: of pairs, not of unit length.
-        point: row of the point of each pair.
+        point: which of those points is of each pair.
     """
-    taught, rows = over_photos(features, point)
-    distance = 1 - F.cosine_similarity(points[rows], taught, dim=1)
-    return mean_over_all(distance.sum(), len(rows))
+    taught = F.normalize(over_photos(features, point, len(row)), dim=1)
+    toward = points.new_zeros(points.shape).index_add(0, row, taught)
+    total = len(row) - (F.normalize(points, dim=1) * toward).sum()
+    return mean_over_all(total, len(row))

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from pointcloud.objectives.clip2scene import (
     pixel_cosine,
-    segment_softmax,
     semantic_contrast,
     semantic_cross_entropy,
     spatial_temporal,
@@ -17,6 +16,8 @@ from pointcloud.objectives.distillation import distillation, over_photos
 
 E = math.e
 TEXT = torch.eye(2, dtype=torch.float64)
+EACH = torch.arange(50)
+"""Rows of pairs of which none shares its features."""
 
 
 def rows(*values) -> torch.Tensor:
@@ -62,13 +63,13 @@ def test_contrast_by_hand():
     labels = torch.tensor([0, 1, 0])
     # class 0 draws e^2 + e^0 and pushes e^0; class 1 draws e^2 and pushes e^0 + e^2
     expected = -math.log(E**2 + 1) + math.log(1 + E**2) - 2
-    assert semantic_contrast(points, labels, TEXT).item() == pytest.approx(expected, abs=1e-12)
+    assert semantic_contrast(points, EACH[:3], labels, TEXT).item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_contrast_equals_a_slow_loop_with_its_gradient():
     points, _, text, labels, _ = drawn(40, 5, 8, 1, seed=1)
     labels[labels == 3] = 2  # a class without points
-    value, slow = semantic_contrast(points, labels, text), slow_contrast(points, labels, text, 0.5)
+    value, slow = semantic_contrast(points, EACH[:40], labels, text), slow_contrast(points, labels, text, 0.5)
     torch.testing.assert_close(value, slow)
     torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, slow)))
 
@@ -76,7 +77,7 @@ def test_contrast_equals_a_slow_loop_with_its_gradient():
 @pytest.mark.parametrize("m", [0, 4])
 def test_contrast_of_one_class_or_of_nothing_is_zero_and_pulls_nowhere(m):
     points = torch.randn(m, 2, dtype=torch.float64, requires_grad=True)
-    value = semantic_contrast(points, torch.ones(m, dtype=torch.int64), TEXT)
+    value = semantic_contrast(points, EACH[:m], torch.ones(m, dtype=torch.int64), TEXT)
     value.backward()
     assert value.item() == 0
     assert points.grad is not None
@@ -92,15 +93,15 @@ def test_contrast_does_not_compare_classes_at_a_point_but_cross_entropy_does():
     def unit(each):
         return torch.cat([each, (1 - each.square().sum(dim=1, keepdim=True)).sqrt()], dim=1)
 
-    found = [semantic_contrast(unit(each), labels, text) for each in (scores, more)]
+    found = [semantic_contrast(unit(each), EACH[:30], labels, text) for each in (scores, more)]
     torch.testing.assert_close(*found)
     assert (scores.argmax(dim=1) != more.argmax(dim=1)).any()
-    found = [semantic_cross_entropy(unit(each), labels, text) for each in (scores, more)]
+    found = [semantic_cross_entropy(unit(each), EACH[:30], labels, text) for each in (scores, more)]
     assert (found[0] - found[1]).abs() > 1e-3
 
 
 def test_cross_entropy_by_hand_counts_length_and_no_temperature():
-    value = semantic_cross_entropy(rows((2, 0), (0, -1)), torch.tensor([0, 1]), TEXT)
+    value = semantic_cross_entropy(rows((2, 0), (0, -1)), EACH[:2], torch.tensor([0, 1]), TEXT)
     expected = (math.log(1 + E**-2) + math.log(1 + E)) / 2
     assert value.item() == pytest.approx(expected, abs=1e-12)
 
@@ -111,9 +112,9 @@ def test_agreement_by_hand_without_and_with_pixels():
     def missing(f):
         return sum(1 / (1 + math.exp(x)) for x in f) / 2
 
-    alone = spatial_temporal(points, None, labels, TEXT, cell)
+    alone = spatial_temporal(points, EACH[:2], None, labels, TEXT, cell)
     assert alone.item() == pytest.approx(missing((E / (E + 1), 1 / (E + 1))), abs=1e-12)
-    both = spatial_temporal(points, rows((1, 0), (1, 0)), labels, TEXT, cell)
+    both = spatial_temporal(points, EACH[:2], rows((1, 0), (1, 0)), labels, TEXT, cell)
     assert both.item() == pytest.approx(missing((3 * E / (3 * E + 1), 1 / (3 * E + 1))), abs=1e-12)
 
 
@@ -121,7 +122,7 @@ def test_agreement_by_hand_without_and_with_pixels():
 def test_agreement_equals_a_slow_loop_with_its_gradient(with_pixels):
     points, pixels, text, labels, cell = drawn(50, 4, 6, 3, seed=2)  # more than eight pairs in a cell
     pixels = pixels if with_pixels else None
-    value = spatial_temporal(points, pixels, labels, text, cell, temperature=0.7)
+    value = spatial_temporal(points, EACH, pixels, labels, text, cell, temperature=0.7)
     slow = slow_agreement(points, pixels, labels, text, cell, temperature=0.7)
     torch.testing.assert_close(value, slow)
     torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, slow)))
@@ -130,8 +131,8 @@ def test_agreement_equals_a_slow_loop_with_its_gradient(with_pixels):
 def test_agreement_does_not_depend_on_the_order_of_pairs():
     points, pixels, text, labels, cell = drawn(30, 4, 6, 5, seed=3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    value = spatial_temporal(points, pixels, labels, text, cell)
-    mixed = spatial_temporal(points[order], pixels[order], labels[order], text, cell[order])
+    value = spatial_temporal(points, EACH[:30], pixels, labels, text, cell)
+    mixed = spatial_temporal(points, order, pixels[order], labels[order], text, cell[order])
     torch.testing.assert_close(value, mixed)
 
 
@@ -141,38 +142,56 @@ def test_losses_of_no_pair_are_zero():
         torch.zeros(0, dtype=torch.int64),
     )
     for value in (
-        semantic_cross_entropy(none, labels, TEXT),
-        spatial_temporal(none, none.detach(), labels, TEXT, labels),
-        pixel_cosine(none, none.detach()),
-        distillation(torch.ones(3, 2, requires_grad=True), torch.zeros(0, 2), labels),
+        semantic_cross_entropy(none, labels, labels, TEXT),
+        spatial_temporal(none, labels, none.detach(), labels, TEXT, labels),
+        pixel_cosine(none, labels, none.detach()),
+        distillation(torch.ones(3, 2, requires_grad=True), labels, torch.zeros(0, 2), labels),
     ):
         assert value.item() == 0
         value.backward()
 
 
-def test_segment_softmax_is_a_softmax_in_each_segment_even_of_large_scores():
-    scores = rows(800.0, 1.0, 801.0, 2.0)
-    found = segment_softmax(scores, torch.tensor([0, 2, 0, 2]))
-    first, second = (torch.softmax(scores[[a, b]], 0) for a, b in ((0, 2), (1, 3)))
-    torch.testing.assert_close(found, torch.stack([first[0], second[0], first[1], second[1]]))
+def test_agreement_of_large_scores_is_finite():
+    points, labels, cell = rows((800, 0), (801, 0)), torch.tensor([0, 0]), torch.tensor([0, 0])
+    value = spatial_temporal(points, EACH[:2], rows((0, 1), (0, 1)), labels, TEXT, cell)
+    assert value.item() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("loss", ["contrast", "entropy", "paper", "released", "cosine"])
+def test_pairs_may_share_features(loss):
+    points, pixels, text, labels, cell = drawn(40, 4, 6, 3, seed=4)
+    row = torch.arange(40) % 7
+    few = points[:7].detach().clone().requires_grad_()
+    found = {
+        "contrast": lambda p, row: semantic_contrast(p, row, labels, text),
+        "entropy": lambda p, row: semantic_cross_entropy(p, row, labels, text),
+        "paper": lambda p, row: spatial_temporal(p, row, pixels, labels, text, cell),
+        "released": lambda p, row: spatial_temporal(p, row, None, labels, text, cell),
+        "cosine": lambda p, row: pixel_cosine(p, row, pixels),
+    }[loss]
+    once, each = found(few, row), found(few[row], torch.arange(40))
+    torch.testing.assert_close(once, each)
+    torch.testing.assert_close(*(torch.autograd.grad(value, few)[0] for value in (once, each)))
 
 
 def test_pixel_cosine_by_hand():
-    value = pixel_cosine(rows((2, 0), (1, 1)), rows((0, 5), (3, 3)))
-    assert value.item() == pytest.approx(0.5)
+    value = pixel_cosine(rows((2, 0), (1, 1)), torch.tensor([0, 1, 0]), rows((0, 1), (0, 1), (1, 0)))
+    assert value.item() == pytest.approx((1 + (1 - math.sqrt(0.5)) + 0) / 3)
 
 
 def test_photos_together_say_the_mean_of_their_unit_features():
-    features, point = rows((4, 0), (0, 1), (0, 7)), torch.tensor([3, 1, 3])
-    means, which = over_photos(features, point)
+    means = over_photos(rows((4, 0), (0, 1), (0, 7)), torch.tensor([1, 0, 1]), 2)
     torch.testing.assert_close(means, rows((0, 1), (0.5, 0.5)))
-    assert which.tolist() == [1, 3]
 
 
 def test_distillation_by_hand_leaves_unseen_points_alone():
     points = rows((1, 0), (1, 0), (9, 9), (1, 0)).requires_grad_()
-    value = distillation(points, rows((4, 0), (0, 1), (0, 7)), torch.tensor([3, 1, 3]))
-    assert value.item() == pytest.approx((1 + (1 - math.sqrt(0.5))) / 2)
+    row, point = (
+        torch.tensor([1, 3, 3]),
+        torch.tensor([1, 0, 1, 2]),
+    )  # the last two points share their features
+    value = distillation(points, row, rows((4, 0), (0, 1), (0, 7), (2, 2)), point)
+    assert value.item() == pytest.approx((1 + 2 * (1 - math.sqrt(0.5))) / 3)
     value.backward()
     assert points.grad is not None
     assert points.grad.abs().sum(dim=1).bool().tolist() == [False, True, False, True]

@@ -260,14 +260,20 @@ def test_each_head_learns_by_the_loss_that_was_asked_for(semantic, agreement, in
     weights = {"semantic_weight": 3.0, "spatial_temporal_weight": 0.5}
     found = consistency(samples, text, 5, semantic=semantic, spatial_temporal=agreement, **weights)
     heads = found.model(batch.scans.points, batch.point)
-    points, local, cell = heads[TEXT], heads[LOCAL], batch.cell[batch.point]
+    points, local, cell, row = (
+        heads[TEXT],
+        heads[LOCAL],
+        batch.cell[batch.point],
+        torch.arange(len(batch.point)),
+    )
     pixels = F.normalize(batch.features, dim=1)
     labels = (pixels @ text.T).argmax(dim=1)
-    named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic](points, labels, text)
+    named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic]
+    named = named(points, row, labels, text)
     agreed = {
-        "paper": lambda: spatial_temporal(F.normalize(local, dim=1), pixels, labels, text, cell),
-        "released": lambda: spatial_temporal(local, None, labels, text, cell),
-        "cosine": lambda: pixel_cosine(local, pixels),
+        "paper": lambda: spatial_temporal(F.normalize(local, dim=1), row, pixels, labels, text, cell),
+        "released": lambda: spatial_temporal(local, row, None, labels, text, cell),
+        "cosine": lambda: pixel_cosine(local, row, pixels),
     }[agreement]()
     losses = found.losses(batch)
     torch.testing.assert_close(losses["semantic"], 3 * named)
@@ -292,9 +298,10 @@ class Rounded(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *asked):
+    def shared(self, *asked):
         with torch.autocast("cpu", enabled=False):
-            return {name: value.bfloat16() for name, value in self.model(*asked).items()}
+            outputs, row = self.model.shared(*asked)
+        return {name: value.bfloat16() for name, value in outputs.items()}, row
 
 
 def test_distractors_teach_nothing(index, teacher):
