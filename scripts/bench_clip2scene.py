@@ -24,7 +24,7 @@ from ovs3d.prompts.vocabulary import builtin_vocabulary
 from ovs3d.worlds.rooms.command import Room
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate, Finetune
-from pointcloud.config import Augment, Fit, Net
+from pointcloud.config import Augment, Fit, Net, Teacher
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
@@ -63,6 +63,10 @@ class Kind:
     def augment(self) -> Augment:
         return self.clip2scene.augment
 
+    @property
+    def teacher(self) -> Teacher:
+        return self.clip2scene.teacher
+
 
 SMALL = Clip2SceneSmall(index=Path(), out=Path())
 STREET = Kind(
@@ -78,7 +82,7 @@ STREET = Kind(
     ("semantickitti19", "scannet20"),
 )
 ROOM = Kind(
-    Room(Path(), scenes=75, views=10),
+    Room(Path(), scenes=75, views=10, color_width=640, depth_width=320),
     "scannet",
     "",
     replace(
@@ -86,6 +90,7 @@ ROOM = Kind(
         net=replace(SMALL.net, inputs=("one", "rgb", "height"), voxel_size_m=0.05),
         augment=Augment(),
         spatial_temporal="cosine",
+        teacher=Teacher(short_side=448),
     ),
     {"the paper's agreement": {"spatial_temporal": "paper"}},
     ("nuscenes16",),
@@ -204,8 +209,8 @@ class BenchClip2Scene(BenchWorlds):
             labels, start = variant.split(", from ")
             settings += [LABELLED[labels], kind.net, kind.fit, kind.augment]
             settings += [] if start == "nothing" else [_command(kind, start)]
-        elif variant != "CLIP alone":
-            settings.append(_command(kind, variant))
+        else:
+            settings.append(kind.teacher if variant == "CLIP alone" else _command(kind, variant))
         return digest(*settings)
 
     def _measure(self, name: KindName, variant: str, seed: int) -> None:
@@ -247,8 +252,10 @@ class BenchClip2Scene(BenchWorlds):
 
     def _evaluated(self, name: KindName, run: Path | None, out: Path) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
-        index = index_of(self.work, name, "test")
-        asked = Evaluate(run_folder=run, index=index, out=out / "test", split="test", shown=True)
+        index, teacher = index_of(self.work, name, "test"), KINDS[name].teacher
+        asked = Evaluate(
+            run_folder=run, index=index, out=out / "test", split="test", shown=True, teacher=teacher
+        )
         return json.loads(evaluate(asked).read_text())
 
     def _report(self, path: Path) -> None:
@@ -309,9 +316,17 @@ def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path
 
 def _command(kind: Kind, variant: str) -> Distill | Clip2Scene | Ppkt | Slidr:
     """What trains a variant, without its index, folder and seed."""
-    methods = {"distillation": Distill, "PPKT": Ppkt, "SLidR": Slidr}
-    if variant in methods:
-        return methods[variant](index=Path(), out=Path(), net=kind.net, fit=kind.fit, augment=kind.augment)
+    same: dict[str, Any] = {
+        "index": Path(),
+        "out": Path(),
+        "net": kind.net,
+        "fit": kind.fit,
+        "augment": kind.augment,
+    }
+    if variant == "distillation":
+        return Distill(**same, teacher=kind.teacher)
+    if variant in ("PPKT", "SLidR"):
+        return (Ppkt if variant == "PPKT" else Slidr)(**same)
     if variant.startswith("prompts of "):
         names = builtin_vocabulary(variant.removeprefix("prompts of ")).names
         return replace(kind.clip2scene, prompt="; ".join(names))

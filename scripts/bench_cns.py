@@ -19,7 +19,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Latent, Masks, SamMasks, Teacher
+from pointcloud.config import Latent, Masks, SamMasks
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
@@ -37,8 +37,9 @@ SMALL = PRESET.image
 MASKS = PRESET.masks
 """By colour alone."""
 OF_SAM = Masks(weights="mini", sam=SamMasks(points_per_side=16))
+COLOURS = "CLIP alone, colours in 0..1"
 ALONE: dict[str, dict[str, Any]] = {
-    "CLIP alone, colours in 0..1": {"teacher": Teacher(normalize=False)},
+    COLOURS: {},
     "CLIP alone": {},
     "CLIP, votes of masks, hard": {"refine": "hard", "masks": MASKS},
     "CLIP, votes of masks, soft": {"refine": "soft", "masks": MASKS},
@@ -82,7 +83,7 @@ class BenchCns(BenchWorlds):
     def _digest(self, name: KindName, variant: str) -> str:
         kind, how = KINDS[name], (ALONE | TRAINED)[variant]
         of_all = kind.world, kind.net, kind.fit, kind.augment, SEEDS, TESTED, SMALL, MASKS
-        return digest(*of_all, how, mini_weights())
+        return digest(*of_all, kind.teacher, how, mini_weights())
 
     def _make(self, name: KindName) -> None:
         super()._make(name)
@@ -94,7 +95,9 @@ class BenchCns(BenchWorlds):
         out = self._folder(name, variant, seed)
         row: Row = {"kind": name, "variant": variant, "seed": seed, "of": self._digest(name, variant)}
         if variant in ALONE:
-            found = {of: self._asked(name, of, out, None, ALONE[variant]) for of in ("points", "photos")}
+            teacher = replace(KINDS[name].teacher, normalize=variant != COLOURS)
+            flags = ALONE[variant] | {"teacher": teacher}
+            found = {of: self._asked(name, of, out, None, flags) for of in ("points", "photos")}
         else:
             self._train(name, variant, seed, out)
             found = {of: self._asked(name, of, out, out, {}) for of in ("points", "photos", "both")}
@@ -106,8 +109,8 @@ class BenchCns(BenchWorlds):
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
         kind, index = KINDS[name], index_of(self.work, name, "train")
         fit = replace(kind.fit, seed=seed)
-        own = replace(PRESET, index=index, out=out, net=kind.net, fit=fit, augment=kind.augment)
-        replace(own, **TRAINED[variant]).run()
+        same = {"net": kind.net, "augment": kind.augment, "teacher": kind.teacher}
+        replace(PRESET, index=index, out=out, fit=fit, **(same | TRAINED[variant])).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
