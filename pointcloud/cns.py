@@ -25,7 +25,8 @@ from pointcloud.lightning_module import new_model
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.deeplab import DeepLab
-from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
+from pointcloud.objectives.cns import latent_consistency, switched
+from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
 from pointcloud.runs import TEXT, text_embeddings
@@ -80,9 +81,10 @@ class CrossModal(PairedTraining):
         seen, felt = self._answers(self.model, batch)
         pixels, points = self._logits(seen, felt, batch)
         labels, shown = self._labels(batch, pixels.detach(), points.detach()), batch.point >= 0
-        parts = {"points": label_cross_entropy(points, labels[shown])}
+        balance = self.command.balance
+        parts = {"points": label_cross_entropy(points, labels[shown], balance)}
         if seen is not None:
-            parts["pixels"] = label_cross_entropy(pixels, labels)
+            parts["pixels"] = label_cross_entropy(pixels, labels, balance)
         if seen is not None and self.axes.shape[1]:
             of_pixels = at_members(seen[LATENT], batch.photo[shown], batch.place[shown])
             of_points = felt[LATENT].float()
@@ -236,6 +238,7 @@ def _check(command: Cns) -> None:
     for flag, value, low, high in (
         ("ema", command.ema, 0, 0.999999),
         ("margin", command.margin, 0, 1),
+        ("balance", command.balance, 0, 1),
         ("photos", command.photos, 0, 10**6),
         ("image.pixels", command.image.pixels, 1, 10**7),
         ("image.height", command.image.height, 32, 10**4),

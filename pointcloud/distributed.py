@@ -21,7 +21,9 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return value / dist.get_world_size()
 
 
-def mean_over_all(total: Float[Tensor, ""], count: Int64[Tensor, ""] | int) -> Float[Tensor, ""]:
+def mean_over_all(
+    total: Float[Tensor, ""], count: Int64[Tensor, ""] | Float[Tensor, ""] | int
+) -> Float[Tensor, ""]:
     """A sum over this process's rows as its share of the mean over the rows of all processes; 0 if there are none."""
     count = torch.as_tensor(count, device=total.device)
     return total / mean_over_processes(count).clamp_min(1).to(total.dtype)

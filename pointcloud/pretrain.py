@@ -94,8 +94,7 @@ class Consistency(PairedTraining):
             if how.semantic != "none":
                 taught = self._names(points)[row] if self._teaches_itself() else labels
                 known = taught < self.known  # the others are distractors
-                loss = semantic_contrast if how.semantic == "paper" else semantic_cross_entropy
-                found = loss(points, row[known], taught[known], self.text[: self.known])
+                found = self._semantic(points, row[known], taught[known], self.text[: self.known])
                 parts["semantic"] = how.semantic_weight * found
             if how.spatial_temporal != "none":
                 local = outputs[LOCAL if LOCAL in outputs else TEXT].float()
@@ -115,6 +114,11 @@ class Consistency(PairedTraining):
         if doubted is not None and doubted.shape[1]:
             scores = scores.masked_fill(doubted, -torch.inf)
         return scores.argmax(dim=1)
+
+    def _semantic(self, points: Tensor, row: Tensor, labels: Tensor, text: Tensor) -> Tensor:
+        if self.command.semantic == "paper":
+            return semantic_contrast(points, row, labels, text)
+        return semantic_cross_entropy(points, row, labels, text, self.command.balance)
 
     def _agreement(self, points: Tensor, row: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
         if self.command.spatial_temporal == "cosine":
@@ -151,7 +155,7 @@ def clip2scene(command: Clip2Scene) -> None:
         raise InputError(
             "--semantic-weight and --spatial-temporal-weight are above 0; none leaves a loss out"
         )
-    for flag in ("prompt_denoising", "self_training_probability"):
+    for flag in ("prompt_denoising", "self_training_probability", "balance"):
         if not 0 <= getattr(command, flag) <= 1:
             raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
     if command.self_training_probability:

@@ -93,6 +93,9 @@ class Clip2Scene(Pretraining):
     semantic: Literal["paper", "released", "none"] = "released"
     """Semantic consistency. released: cross-entropy, as the published code. paper: contrast, anchored at classes, which
     does not learn how classes compare at a point. none: agreement alone, of the features that are asked later."""
+    balance: float = 0.0
+    """How much more pairs of rare classes count in cross-entropy: by the share of their class in a step, to the power
+    of minus this. 0: all alike, as published; 1: all classes alike."""
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "paper"
     """Agreement within a voxel. paper: of points and pixels of all sweeps. released: of points alone. cosine: of each
     point with its pixel, as the published code on ScanNet."""
@@ -172,6 +175,9 @@ class Cns(Pretraining):
     leads clearly. none: nothing."""
     margin: float = 0.1
     """By how much it has to lead then, in 0..1."""
+    balance: float = 0.0
+    """How much more pixels and points of rare classes count: by the share of their class in a step, to the power of
+    minus this. 0: all alike; 1: all classes alike."""
     multi_view: bool = False
     """Points are called what all photos of their frame together call them."""
     switch_from: int = 10

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.distributed import mean_over_all
+from pointcloud.objectives.names import label_cross_entropy
 
 
 def semantic_contrast(
@@ -49,13 +50,16 @@ def semantic_cross_entropy(
     row: Int64[Tensor, " m"],
     labels: Int64[Tensor, " m"],
     text: Float[Tensor, "k d"],
+    balance: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Semantic consistency as in the published code: cross-entropy of p t against the pixel's label, mean over pairs.
 
     Features keep their length and nothing is divided by a temperature. Of several processes the mean is over all pairs.
+
+    Args:
+        balance: how much more the pairs of rare classes count; as published, 0 (see `label_cross_entropy`).
     """
-    total = F.cross_entropy((points @ text.T)[row], labels, reduction="sum")
-    return mean_over_all(total, len(labels))
+    return label_cross_entropy((points @ text.T)[row], labels, balance)
 
 
 def spatial_temporal(

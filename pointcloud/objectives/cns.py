@@ -5,13 +5,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.distributed import mean_over_all
-from pointcloud.refine import UNSURE
-
-
-def label_cross_entropy(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean over the members that have a label (of all processes); 0 if there are none."""
-    total = F.cross_entropy(logits, labels, ignore_index=UNSURE, reduction="sum")
-    return mean_over_all(total, (labels != UNSURE).sum())
 
 
 def switched(sources: Int64[Tensor, "s n"], choice: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:

@@ -23,7 +23,8 @@ from pointcloud.index import read_index
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.deeplab import DeepLab
-from pointcloud.objectives.cns import label_cross_entropy, latent_consistency, switched
+from pointcloud.objectives.cns import latent_consistency, switched
+from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import TEXT, text_embeddings
@@ -41,6 +42,14 @@ def test_members_without_a_label_do_not_count():
     kept = labels >= 0
     torch.testing.assert_close(loss, F.cross_entropy(logits[kept], labels[kept]))
     assert label_cross_entropy(logits, torch.full((5,), -1)).item() == 0
+
+
+def test_members_count_by_how_rare_their_class_is():
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 0, 0, 0, 2, -1])
+    each = F.cross_entropy(logits[:5], labels[:5], reduction="none")
+    torch.testing.assert_close(label_cross_entropy(logits, labels, 1.0), (each[:4].mean() + each[4]) / 2)
+    half = (each[:4].sum() / 2 + each[4]) / 3  # 4 of 5 and 1 of 5, to the power of minus a half
+    torch.testing.assert_close(label_cross_entropy(logits, labels, 0.5), half)
 
 
 def test_each_member_has_the_label_of_its_source():

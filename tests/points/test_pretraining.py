@@ -532,6 +532,7 @@ def test_mistakes_give_one_line(kind, index, trained, tmp_path, capsys):
         (["--semantic", "none", "--spatial-temporal", "none"], "nothing to learn from"),
         (["--sweeps", "0"], "--sweeps counts a frame's own scan too: 1 or more, not 0"),
         (["--prompt-denoising", "1.5"], "--prompt-denoising is from 0 to 1, not 1.5"),
+        (["--balance", "-1"], "--balance is from 0 to 1, not -1.0"),
         (["--self-training-probability", "-1"], "--self-training-probability is from 0 to 1, not -1.0"),
         (["--spatial-temporal-weight", "0"], "--semantic-weight and --spatial-temporal-weight are above 0"),
     ],
