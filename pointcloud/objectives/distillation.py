@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pointcloud.distributed import mean_over_all
+from pointcloud.objectives.clip2scene import pixel_cosine
 
 
 def over_photos(features: Float[Tensor, "m d"], point: Int64[Tensor, " m"], n: int) -> Float[Tensor, "n d"]:
@@ -35,6 +35,4 @@ def distillation(
         point: which of those points is of each pair.
     """
     taught = F.normalize(over_photos(features, point, len(row)), dim=1)
-    toward = points.new_zeros(points.shape).index_add(0, row, taught)
-    total = len(row) - (F.normalize(points, dim=1) * toward).sum()
-    return mean_over_all(total, len(row))
+    return pixel_cosine(points, row, taught)

@@ -186,10 +186,8 @@ def test_photos_together_say_the_mean_of_their_unit_features():
 
 def test_distillation_by_hand_leaves_unseen_points_alone():
     points = rows((1, 0), (1, 0), (9, 9), (1, 0)).requires_grad_()
-    row, point = (
-        torch.tensor([1, 3, 3]),
-        torch.tensor([1, 0, 1, 2]),
-    )  # the last two points share their features
+    row = torch.tensor([1, 3, 3])  # the last two points share their features
+    point = torch.tensor([1, 0, 1, 2])
     value = distillation(points, row, rows((4, 0), (0, 1), (0, 7), (2, 2)), point)
     assert value.item() == pytest.approx((1 + 2 * (1 - math.sqrt(0.5))) / 3)
     value.backward()

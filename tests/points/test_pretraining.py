@@ -260,12 +260,8 @@ def test_each_head_learns_by_the_loss_that_was_asked_for(semantic, agreement, in
     weights = {"semantic_weight": 3.0, "spatial_temporal_weight": 0.5}
     found = consistency(samples, text, 5, semantic=semantic, spatial_temporal=agreement, **weights)
     heads = found.model(batch.scans.points, batch.point)
-    points, local, cell, row = (
-        heads[TEXT],
-        heads[LOCAL],
-        batch.cell[batch.point],
-        torch.arange(len(batch.point)),
-    )
+    points, local, cell = heads[TEXT], heads[LOCAL], batch.cell[batch.point]
+    row = torch.arange(len(points))
     pixels = F.normalize(batch.features, dim=1)
     labels = (pixels @ text.T).argmax(dim=1)
     named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic]
