@@ -1,14 +1,16 @@
 """Matrix products of tall matrices with small ones, at the speed that the processor has.
 
-PyTorch's ``mm`` calls MKL, which on processors of other makers than its own runs at half of their rate or less. Its
-convolutions call oneDNN, which does not: a 1x1 convolution of channels-last pictures that are one pixel wide is the
-same product. In a single thread PyTorch calls it for 16 pictures or more. oneDNN compiles a kernel for each new shape,
-which takes longer than the product: so it gets a round number of rows, and in half precision, which is always its own,
-a CPU multiplies in single precision.
+PyTorch's ``mm`` calls MKL, which on some processors of other makers than its own runs at half of their rate or less,
+and on others at all of it. Its convolutions call oneDNN: a 1x1 convolution of channels-last pictures that are one pixel
+wide is the same product, and may take half of the time or three times as much. So both are timed, once in a process.
+In a single thread PyTorch calls oneDNN for 16 pictures or more. oneDNN compiles a kernel for each new shape, which
+takes longer than the product: so it gets a round number of rows, and in half precision, which is always its own, a CPU
+multiplies in single precision.
 """
 
+import time
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -19,6 +21,10 @@ from torch.nn.grad import conv2d_weight
 ROWS = 256
 """oneDNN gets multiples of this, and is called for four times as many or more."""
 _PICTURES = 16
+_TIMED = 4096, 64
+"""Rows and channels of the products that are timed."""
+_CLEARLY = 1.2
+"""How many times faster oneDNN has to be: what is nearly equal is decided alike in each process."""
 
 
 def product(
@@ -29,8 +35,7 @@ def product(
         return out.copy_(rows.float() @ weight.float())
     whole = _whole(rows)
     if whole:
-        pictures = functional.conv2d(_pictures(rows[:whole]), weight.T[:, :, None, None])
-        out[:whole].view(_PICTURES, -1, weight.shape[1]).copy_(pictures[..., 0].transpose(1, 2))
+        _convolve(rows[:whole], weight, out[:whole])
         torch.mm(rows[whole:], weight, out=out[whole:])
     else:
         torch.mm(rows, weight, out=out)
@@ -46,9 +51,7 @@ def add_product_of_transposed(
         return
     whole = _whole(rows)
     if whole:
-        shape = (others.shape[1], rows.shape[1], 1, 1)
-        weight = conv2d_weight(_pictures(rows[:whole]), shape, _pictures(others[:whole]))
-        total.add_(weight[:, :, 0, 0].T)
+        _add_gradient(rows[:whole], others[:whole], total)
         rows, others = rows[whole:], others[whole:]
     total.addmm_(rows.T, others)
 
@@ -59,16 +62,51 @@ def _widened(rows: Tensor) -> bool:
 
 def _whole(rows: Tensor) -> int:
     """How many of the rows oneDNN gets."""
-    if len(rows) < 4 * ROWS or rows.device.type != "cpu" or rows.dtype != torch.float32 or mkl_is_at_home():
+    if len(rows) < 4 * ROWS or rows.device.type != "cpu" or rows.dtype != torch.float32:
         return 0
-    return len(rows) // ROWS * ROWS
+    return len(rows) // ROWS * ROWS if onednn_is_faster() else 0
 
 
 @cache
-def mkl_is_at_home() -> bool:
-    """Whether the processor is of MKL's maker."""
-    told = Path("/proc/cpuinfo")
-    return not told.exists() or "GenuineIntel" in told.read_text()
+def onednn_is_faster() -> bool:
+    """Whether this processor multiplies clearly faster through oneDNN, forward and backward together."""
+    m, c = _TIMED
+    rows, weight, out, total = torch.ones(m, c), torch.ones(c, c), torch.empty(m, c), torch.zeros(c, c)
+
+    def by_mm() -> None:
+        torch.mm(rows, weight, out=out)
+        total.addmm_(rows.T, out)
+
+    def by_onednn() -> None:
+        _convolve(rows, weight, out)
+        _add_gradient(rows, out, total)
+
+    with torch.no_grad():
+        return _seconds(by_mm) > _CLEARLY * _seconds(by_onednn)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """The least of some runs, after one that compiles."""
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _convolve(rows: Float[Tensor, "m i"], weight: Float[Tensor, "i o"], out: Float[Tensor, "m o"]) -> None:
+    """out = rows @ weight, by oneDNN; m is a multiple of the pictures."""
+    pictures = functional.conv2d(_pictures(rows), weight.T[:, :, None, None])
+    out.view(_PICTURES, -1, weight.shape[1]).copy_(pictures[..., 0].transpose(1, 2))
+
+
+def _add_gradient(
+    rows: Float[Tensor, "m i"], others: Float[Tensor, "m o"], total: Float[Tensor, "i o"]
+) -> None:
+    """total += rows.T @ others, by oneDNN; m is a multiple of the pictures."""
+    shape = (others.shape[1], rows.shape[1], 1, 1)
+    total.add_(conv2d_weight(_pictures(rows), shape, _pictures(others))[:, :, 0, 0].T)
 
 
 def _pictures(rows: Float[Tensor, "m i"]) -> Float[Tensor, "p i h 1"]:
