@@ -24,7 +24,7 @@ from pointcloud.image_runs import ImageAbout, write_image_net
 from pointcloud.lightning_module import new_model
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
-from pointcloud.nets.deeplab import DeepLab
+from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, train
@@ -45,7 +45,7 @@ _PHOTOS_FOR_AXES = 32
 class BothNetworks(PointModel):
     """The network of points, and that of photos beside it; None: points learn alone."""
 
-    def __init__(self, model: PointModel, image: DeepLab | None) -> None:
+    def __init__(self, model: PointModel, image: PhotoNet | None) -> None:
         nn.Module.__init__(self)
         self.net, self.image = model.net, image
 
@@ -199,7 +199,7 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, 
     model = new_model(command, heads)
     torch.manual_seed(command.fit.seed)
     name = command.image.name
-    image = None if name == "none" else DeepLab(name, heads)
+    image = None if name == "none" else PhotoNet(name, heads)
     if image is not None and command.image.init is not None:
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]

@@ -8,7 +8,7 @@ from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.prompts.templates import TemplateName
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
-ImageNetName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101"]
+ImageNetName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101", "lraspp-mobilenet"]
 Refine = Literal["none", "hard", "soft"]
 Input = Literal["one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"]
 
@@ -215,8 +215,8 @@ class ImageNet:
     """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
 
     name: ImageNetName | Literal["none"] = "deeplabv3-resnet50"
-    """Architecture, as in torchvision; its weights begin at random. none: points learn alone, in a fraction of the
-    time."""
+    """Architecture, as in torchvision; its weights begin at random. lraspp-mobilenet is the fastest. none: points learn
+    alone, in a fraction of the time."""
     init: Path | None = None
     """Backbone that learnt without labels, for instance MoCo's or DINO's ResNet-50."""
     height: int = 224

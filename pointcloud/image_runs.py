@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from ovs3d.errors import InputError
 from ovs3d.query import similarity
 from pointcloud.config import ImageNetName
-from pointcloud.nets.deeplab import DeepLab
+from pointcloud.nets.photos import PhotoNet
 from pointcloud.runs import TEXT, read_network, write_network
 
 _KIND, _VERSION = "ovs3d image network", 1
@@ -37,7 +37,7 @@ class ImageRun:
     """A trained network of photos, ready to be asked."""
 
     about: ImageAbout
-    net: DeepLab
+    net: PhotoNet
 
     @torch.inference_mode()
     def similarities(
@@ -51,7 +51,7 @@ class ImageRun:
         return similarity(features, embeddings.to(device)).permute(2, 0, 1).cpu()
 
 
-def write_image_net(folder: Path, about: ImageAbout, net: DeepLab) -> None:
+def write_image_net(folder: Path, about: ImageAbout, net: PhotoNet) -> None:
     """Write both files; a killed process leaves no half of one."""
     head = {"kind": _KIND, "version": _VERSION, **asdict(about)}
     write_network(folder, "image.safetensors", net, "image.json", head)
@@ -69,7 +69,7 @@ def load_image_run(folder: Path, device: torch.device) -> ImageRun:
         if (content.pop("kind"), content.pop("version")) != (_KIND, _VERSION):
             raise ValueError("of another kind or version")
         about = ImageAbout(**content)
-        net = DeepLab(about.name, about.heads)
+        net = PhotoNet(about.name, about.heads)
     except FileNotFoundError:
         raise InputError(
             f"no network of photos in {folder}: expected image.json, which ovs3d-points pretrain cns writes"

@@ -21,7 +21,7 @@ _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
 _UNTESTED = Pairing(visibility="none")
-_SMALL_IMAGES = ImageNet("deeplabv3-mobilenet", height=144, width=256, pixels=1024)
+_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, pixels=1024)
 _BY_COLOR = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
 
 

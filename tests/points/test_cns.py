@@ -22,7 +22,7 @@ from pointcloud.frame import Frame, Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
-from pointcloud.nets.deeplab import DeepLab
+from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
@@ -288,7 +288,7 @@ def training(samples: CnsSamples, **flags) -> CrossModal:
     command = Cns(index=Path(), out=Path(), **flags)
     heads = {TEXT: samples.teacher.d, LATENT: samples.teacher.d}
     points = PointModel(Net(voxel_size_m=0.3), heads)
-    model = BothNetworks(points, DeepLab("deeplabv3-mobilenet", heads))
+    model = BothNetworks(points, PhotoNet("deeplabv3-mobilenet", heads))
     return CrossModal(model.eval(), samples, samples.clip.text, torch.zeros(0, 0), command)
 
 

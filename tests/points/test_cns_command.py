@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_scans import COLORS, tiny_photo, tiny_scan, write_tiny
 from torchvision.models import resnet50
-from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.models.segmentation import deeplabv3_resnet50, lraspp_mobilenet_v3_large
 from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.errors import InputError
@@ -18,7 +18,7 @@ from ovs3d.images import write_png
 from pointcloud.cli import main
 from pointcloud.image_runs import ImageRun, load_image_run
 from pointcloud.index_command import Index
-from pointcloud.nets.deeplab import DeepLab
+from pointcloud.nets.photos import PhotoNet
 from pointcloud.runs import load_run
 
 KILLED_AT = 7
@@ -227,10 +227,10 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
     else:
         content = state
     torch.save(content, tmp_path / "backbone.pth")
-    net = DeepLab("deeplabv3-resnet50", {"final": 4})
+    net = PhotoNet("deeplabv3-resnet50", {"final": 4})
     net.load_backbone(tmp_path / "backbone.pth")
     assert torch.equal(net.backbone["layer3"][2].conv2.weight, state["layer3.2.conv2.weight"])
-    other = DeepLab("deeplabv3-mobilenet", {"final": 4})
+    other = PhotoNet("deeplabv3-mobilenet", {"final": 4})
     with pytest.raises(InputError, match="another architecture"):
         other.load_backbone(tmp_path / "backbone.pth")
 
@@ -239,11 +239,12 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
 def test_weights_that_were_trained_with_labels_are_refused(build, tmp_path):
     torch.save(build(weights=None).state_dict(), tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"was trained with labels, says its (classifier|fc)\."):
-        DeepLab("deeplabv3-resnet50", {"final": 4}).load_backbone(tmp_path / "a.pth")
+        PhotoNet("deeplabv3-resnet50", {"final": 4}).load_backbone(tmp_path / "a.pth")
 
 
-def test_every_parameter_of_the_network_of_photos_learns_in_one_group():
-    net = DeepLab("deeplabv3-mobilenet", {"final": 5, "latent": 3})
+@pytest.mark.parametrize("name", ["deeplabv3-mobilenet", "lraspp-mobilenet"])
+def test_every_parameter_of_the_network_of_photos_learns_in_one_group(name):
+    net = PhotoNet(name, {"final": 5, "latent": 3})
     groups = net.parameter_groups(0.1, 0.2)
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, net.parameters()))
     matrices = next(group["params"] for group in groups if "outputs" in group)
@@ -253,13 +254,31 @@ def test_every_parameter_of_the_network_of_photos_learns_in_one_group():
     assert {id(p) for p in net.heads.parameters()} == {id(p) for p in ends}
 
 
-def test_the_network_of_photos_answers_in_all_heads():
-    net = DeepLab("deeplabv3-mobilenet", {"final": 5, "latent": 3}).eval()
+@pytest.mark.parametrize(("name", "cells"), [("deeplabv3-mobilenet", (3, 4)), ("lraspp-mobilenet", (6, 8))])
+def test_the_network_of_photos_answers_in_all_heads(name, cells):
+    net = PhotoNet(name, {"final": 5, "latent": 3}).eval()
     found = net(torch.rand(2, 3, 48, 64))
     assert {name: tuple(value.shape) for name, value in found.items()} == {
-        "final": (2, 5, 3, 4),
-        "latent": (2, 3, 3, 4),
+        "final": (2, 5, *cells),
+        "latent": (2, 3, *cells),
     }
+
+
+def test_a_head_of_lite_raspp_is_torchvisions():
+    torch.manual_seed(0)
+    whole = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5).eval()
+    net = PhotoNet("lraspp-mobilenet", {"final": 5}).eval()
+    net.backbone.load_state_dict(whole.backbone.state_dict())
+    theirs = whole.classifier
+    net.context.coarse.load_state_dict(theirs.cbr.state_dict())
+    net.context.gate.load_state_dict(theirs.scale.state_dict())
+    low, high, mine = theirs.low_classifier, theirs.high_classifier, net.heads["final"]
+    with torch.no_grad():
+        mine.weight.copy_(torch.cat([low.weight, high.weight], dim=1))
+        mine.bias.copy_(low.bias + high.bias)
+        images = torch.rand(2, 3, 48, 64)
+        expected = theirs(whole.backbone((images - net.mean) / net.std))
+        torch.testing.assert_close(net(images)["final"], expected)
 
 
 def test_a_damaged_network_of_photos_is_refused(trained, tmp_path):

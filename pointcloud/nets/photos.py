@@ -1,4 +1,7 @@
-"""DeepLabV3 (Chen et al. 2017) of torchvision with several heads: what pixels are, in CLIP's space and in others."""
+"""Networks of photos, torchvision's, with several heads: what pixels are, in CLIP's space and in others.
+
+DeepLabV3 (Chen et al. 2017), and for two cores Lite R-ASPP of MobileNetV3 (Howard et al., ICCV 2019, section 6.4).
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import segmentation
+from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
@@ -16,6 +20,7 @@ _BUILDERS = {
     "deeplabv3-mobilenet": segmentation.deeplabv3_mobilenet_v3_large,
     "deeplabv3-resnet50": segmentation.deeplabv3_resnet50,
     "deeplabv3-resnet101": segmentation.deeplabv3_resnet101,
+    "lraspp-mobilenet": segmentation.lraspp_mobilenet_v3_large,
 }
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos: what self-supervised backbones were trained with."""
@@ -24,8 +29,8 @@ _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encod
 """Where MoCo, MoCo v3 and DINO keep the encoder."""
 
 
-class DeepLab(nn.Module):
-    """From photos to features of pixels, 8 (ResNet) or 16 (MobileNet) times as coarse."""
+class PhotoNet(nn.Module):
+    """From photos to features of pixels, 8 times as coarse; DeepLabV3 with MobileNet: 16 times."""
 
     mean: Tensor
     std: Tensor
@@ -38,16 +43,19 @@ class DeepLab(nn.Module):
         super().__init__()
         whole = _BUILDERS[name](weights=None, weights_backbone=None, num_classes=1)
         self.backbone = whole.backbone
-        *context, last = whole.classifier.children()
-        assert isinstance(last, nn.Conv2d)
-        self.context = nn.Sequential(*context)
-        self.heads = nn.ModuleDict({head: nn.Conv2d(last.in_channels, n, 1) for head, n in heads.items()})
+        if isinstance(whole, segmentation.LRASPP):
+            self.context = _LiteContext(whole.classifier)
+            channels = self.context.channels
+        else:
+            *context, last = whole.classifier.children()
+            self.context, channels = nn.Sequential(*context), last.in_channels
+        self.heads = nn.ModuleDict({head: nn.Conv2d(channels, n, 1) for head, n in heads.items()})
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
 
     def forward(self, images: Float[Tensor, "p 3 h w"]) -> dict[str, Float[Tensor, "p _ gh gw"]]:
         """What each head says; colours are 0..1. In training, two photos at least: their means are normalised too."""
-        x = self.context(self.backbone((images - self.mean) / self.std)["out"])
+        x = self.context(*self.backbone((images - self.mean) / self.std).values())
         return {name: head(x) for name, head in self.heads.items()}
 
     def load_backbone(self, path: Path) -> None:
@@ -76,6 +84,22 @@ class DeepLab(nn.Module):
             {"params": [p for p in trunk if not _is_kernel(p)], "lr": lr},
             {"params": [*self.heads.parameters()], "lr": lr_head},
         ]
+
+
+class _LiteContext(nn.Module):
+    """What a head of Lite R-ASPP reads: fine features of few channels, and coarse ones gated by those of the photo."""
+
+    def __init__(self, head: LRASPPHead) -> None:
+        super().__init__()
+        self.coarse, self.gate = head.cbr, head.scale
+        self.channels = head.low_classifier.in_channels + head.high_classifier.in_channels
+
+    def forward(
+        self, low: Float[Tensor, "p _ gh gw"], high: Float[Tensor, "p _ _ _"]
+    ) -> Float[Tensor, "p _ gh gw"]:
+        coarse = self.coarse(high) * self.gate(high)
+        coarse = nn.functional.interpolate(coarse, low.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat([low, coarse], dim=1)
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:
