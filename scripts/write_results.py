@@ -4,6 +4,8 @@ import json
 from functools import partial
 from pathlib import Path
 
+from readme_table import with_tables
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 HEAD = """# Results
@@ -340,4 +342,6 @@ def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> st
 
 
 if __name__ == "__main__":
+    readme = DOCS.parent / "README.md"
+    readme.write_text(with_tables(readme.read_text(), DOCS / "reports"))
     (DOCS / "results.md").write_text(results(DOCS / "reports"))
