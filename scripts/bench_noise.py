@@ -56,8 +56,11 @@ Names = dict[Path, Int64[Tensor, "h w"]]
 SHIFT_PX = 4
 PATCHES = Superpixels(count=600)
 """Names are wrong in pieces as small as CLIP's patches."""
-PANDASET_FIT = Fit(epochs=60, batch_size=1)
-"""Of six frames, 360 steps."""
+FITS: dict[DataName, Fit] = {
+    "street": replace(KINDS["street"].fit, epochs=10),
+    "pandaset": Fit(epochs=60, batch_size=1),
+}
+"""60 streets make 600 steps, six frames of PandaSet 360."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,9 +137,8 @@ class BenchNoise:
     def _digest(self, data: DataName, method: str) -> str:
         """Of all settings but the noise and the seed."""
         street = KINDS["street"]
-        fit = street.fit if data == "street" else PANDASET_FIT
         frames = SEEDS if data == "street" else read_index(self._index(data)).select("train")
-        of_all = street.world, street.net, street.augment, fit, frames, SMALL, MASKS, PATCHES, SHIFT_PX
+        of_all = street.world, street.net, street.augment, FITS[data], frames, SMALL, MASKS, PATCHES, SHIFT_PX
         return digest(*of_all, METHODS[method], mini_weights())
 
     def _index(self, data: DataName) -> Path:
@@ -161,7 +163,7 @@ class BenchNoise:
 
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
         street = KINDS["street"]
-        fit = replace(street.fit if data == "street" else PANDASET_FIT, seed=seed)
+        fit = replace(FITS[data], seed=seed)
         return Cns(
             index=self._index(data),
             out=out,
@@ -213,7 +215,7 @@ class BenchNoise:
                 "pieces": asdict(PATCHES),
                 "masks": asdict(MASKS),
                 "image": asdict(SMALL),
-                "fit": {"street": asdict(KINDS["street"].fit), "pandaset": asdict(PANDASET_FIT)},
+                "fit": {data: asdict(fit) for data, fit in FITS.items()},
                 "net": asdict(KINDS["street"].net),
             },
             seed=0,
