@@ -1,6 +1,7 @@
 """Networks of photos, torchvision's, with several heads: what pixels are, in CLIP's space and in others.
 
-DeepLabV3 (Chen et al. 2017), and for two cores Lite R-ASPP of MobileNetV3 (Howard et al., ICCV 2019, section 6.4).
+DeepLabV3 (Chen et al. 2017), and for two cores Lite R-ASPP of the smaller MobileNetV3 (Howard et al., ICCV 2019,
+section 6.4).
 """
 
 from collections.abc import Mapping
@@ -9,18 +10,28 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import segmentation
+from torchvision.models import mobilenet_v3_small, segmentation
+from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
 from pointcloud.config import ImageNetName
 
+
+def _small_lraspp(num_classes: int, **of_weights: None) -> segmentation.LRASPP:
+    """Lite R-ASPP on the smaller MobileNetV3, which torchvision has no name for; weights are random."""
+    trunk = mobilenet_v3_small(weights=None, dilated=True).features
+    return segmentation.LRASPP(
+        create_feature_extractor(trunk, {"2": "low", "12": "high"}), 24, 576, num_classes
+    )
+
+
 _BUILDERS = {
     "deeplabv3-mobilenet": segmentation.deeplabv3_mobilenet_v3_large,
     "deeplabv3-resnet50": segmentation.deeplabv3_resnet50,
     "deeplabv3-resnet101": segmentation.deeplabv3_resnet101,
-    "lraspp-mobilenet": segmentation.lraspp_mobilenet_v3_large,
+    "lraspp-mobilenet": _small_lraspp,
 }
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos: what self-supervised backbones were trained with."""

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_scans import COLORS, tiny_photo, tiny_scan, write_tiny
 from torchvision.models import resnet50
-from torchvision.models.segmentation import deeplabv3_resnet50, lraspp_mobilenet_v3_large
+from torchvision.models.segmentation import deeplabv3_resnet50
+from torchvision.models.segmentation.lraspp import LRASPPHead
 from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.errors import InputError
@@ -266,12 +267,12 @@ def test_the_network_of_photos_answers_in_all_heads(name, cells):
 
 def test_a_head_of_lite_raspp_is_torchvisions():
     torch.manual_seed(0)
-    theirs = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5).classifier.eval()
+    theirs = LRASPPHead(24, 576, 5, 128).eval()
     net = PhotoNet("lraspp-mobilenet", {"final": 5}).eval()
     net.context.coarse.load_state_dict(theirs.cbr.state_dict())
     net.context.gate.load_state_dict(theirs.scale.state_dict())
     low, high, mine = theirs.low_classifier, theirs.high_classifier, net.heads["final"]
-    features = {"low": torch.randn(2, 40, 6, 8), "high": torch.randn(2, 960, 3, 4)}
+    features = {"low": torch.randn(2, 24, 6, 8), "high": torch.randn(2, 576, 3, 4)}
     with torch.no_grad():
         mine.weight.copy_(torch.cat([low.weight, high.weight], dim=1))
         mine.bias.copy_(low.bias + high.bias)
