@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ovs3d.foundation.dense_options import DenseOptions
-from pointcloud.config import Augment, Felzenszwalb, Fit, ImageNet, Masks, Net, Pairing, Teacher
+from pointcloud.config import Augment, Fit, ImageNet, Masks, Net, Pairing, Refine, Teacher
 from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Ppkt, Slidr
 
 _TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
@@ -22,7 +22,7 @@ _RELEASED_TEACHER = Teacher(
 )
 _UNTESTED = Pairing(visibility="none")
 _SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, pixels=1024)
-_BY_COLOR = Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=400.0, min_size=300))
+_BY_COLOR = Masks("felzenszwalb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,9 @@ class CnsScanNet(Cns):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
-    """CNS for two cores: small networks, larger voxels, and masks by colour."""
+    """CNS for two cores: small networks, larger voxels, and masks by colour, which name what they are sure of."""
 
+    refine: Refine = "soft"
     image: ImageNet = _SMALL_IMAGES
     masks: Masks = _BY_COLOR
     net: Net = _SMALL_NET

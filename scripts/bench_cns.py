@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from bench_clip2scene import KINDS, SEEDS, TESTED, BenchClip2Scene, BenchWorlds, KindName, index_of
+from bench_clip2scene import KINDS, SEEDS, TESTED, BenchClip2Scene, BenchWorlds, Kind, KindName, index_of
 from measured import Row, add_row, digest, gains, mean_of, mini_weights, read_rows, spread
 
 from ovs3d.eval.environment import environment
@@ -24,6 +24,7 @@ from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
 from pointcloud.presets import CnsSmall
+from pointcloud.pretrain_command import Cns
 
 Of = Literal["points", "photos", "both"]
 OF = "points_", "photos_", "both_"
@@ -50,15 +51,16 @@ NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 CNS = "+ latent consistency: CNS"
 TRAINED: dict[str, dict[str, Any]] = {
     "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ hard votes of masks": {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ soft votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ switching": {"latent": NO_LATENT},
     CNS: {},
+    "CNS, hard votes": {"refine": "hard"},
+    "CNS, votes of all photos": {"multi_view": True},
     "CNS, masks of the mini SAM": {"masks": OF_SAM},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
     "CNS, without CLIP from half on": {"switch_probs": (0.0, 0.5, 0.5)},
-    "CNS, soft votes of all photos": {"refine": "soft", "multi_view": True},
-    "CNS, soft, slow copies, a source for each mask": {
-        "refine": "soft",
+    "CNS, votes of all photos, slow copies, a source for each mask": {
         "multi_view": True,
         "ema": 0.99,
         "switch_unit": "mask",
@@ -81,9 +83,9 @@ class BenchCns(BenchWorlds):
         return variant in ALONE
 
     def _digest(self, name: KindName, variant: str) -> str:
-        kind, how = KINDS[name], (ALONE | TRAINED)[variant]
-        of_all = kind.world, kind.net, kind.fit, kind.augment, SEEDS, TESTED, SMALL, MASKS
-        return digest(*of_all, kind.teacher, how, mini_weights())
+        kind = KINDS[name]
+        how = (kind.teacher, ALONE[variant]) if variant in ALONE else _command(kind, variant)
+        return digest(kind.world, SEEDS, TESTED, how, mini_weights())
 
     def _make(self, name: KindName) -> None:
         super()._make(name)
@@ -108,9 +110,7 @@ class BenchCns(BenchWorlds):
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
         kind, index = KINDS[name], index_of(self.work, name, "train")
-        fit = replace(kind.fit, seed=seed)
-        same = {"net": kind.net, "augment": kind.augment, "teacher": kind.teacher}
-        replace(PRESET, index=index, out=out, fit=fit, **(same | TRAINED[variant])).run()
+        replace(_command(kind, variant), index=index, out=out, fit=replace(kind.fit, seed=seed)).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
@@ -167,6 +167,12 @@ class BenchCns(BenchWorlds):
         if above := gains(cns, self.rows_of_variant(name, "CLIP alone"), "photos_miou", fixed=True):
             found[f"{name}: CNS, photos, less CLIP alone (target 0.04)"] = spread(above, ["photos_miou"])
         return found
+
+
+def _command(kind: Kind, variant: str) -> Cns:
+    """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
+    same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
+    return replace(PRESET, balance=kind.clip2scene.balance, **(same | TRAINED[variant]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from bench_clip2scene import KINDS, SEEDS, index_of
-from bench_cns import MASKS, NO_LATENT, NO_SWITCH, SMALL
+from bench_cns import MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
 from measured import add_row, digest, mean_of, mini_weights, miou_of_true, read_rows, rows_of, run_all
@@ -49,7 +49,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
     "self-training from half on": POINTS_ALONE | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
     "votes of masks": POINTS_ALONE | {"switch_probs": NO_SWITCH},
-    "CNS": {"image": SMALL, "latent": LATENT},
+    "CNS": {"latent": LATENT},
 }
 Names = dict[Path, Int64[Tensor, "h w"]]
 """Of the pixels of each photo."""
@@ -136,10 +136,9 @@ class BenchNoise:
 
     def _digest(self, data: DataName, method: str) -> str:
         """Of all settings but the noise and the seed."""
-        street = KINDS["street"]
         frames = SEEDS if data == "street" else read_index(self._index(data)).select("train")
-        of_all = street.world, street.net, street.augment, FITS[data], frames, SMALL, MASKS, PATCHES, SHIFT_PX
-        return digest(*of_all, METHODS[method], mini_weights())
+        command = replace(PRESET, fit=FITS[data], **METHODS[method])
+        return digest(KINDS["street"].world, frames, PATCHES, SHIFT_PX, command, mini_weights())
 
     def _index(self, data: DataName) -> Path:
         """Of what is trained on."""
@@ -162,15 +161,12 @@ class BenchNoise:
         )
 
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
-        street = KINDS["street"]
         fit = replace(FITS[data], seed=seed)
-        return Cns(
+        return replace(
+            PRESET,
             index=self._index(data),
             out=out,
-            net=street.net,
             fit=fit,
-            augment=street.augment,
-            masks=MASKS,
             teacher=Teacher("mini"),
             switch_from=fit.epochs // 2,
             **METHODS[method],

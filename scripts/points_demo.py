@@ -13,8 +13,7 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from bench_clip2scene import STREET
-from bench_cns import MASKS, SMALL
+from bench_cns import PRESET
 from jaxtyping import Float, Int64, Integer, UInt8
 from torch import Tensor
 
@@ -34,7 +33,6 @@ from pointcloud.frame import Photo, Scan
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import IGNORE, Index, read_index
 from pointcloud.pairing import pair
-from pointcloud.pretrain_command import Cns
 from pointcloud.runs import load_run
 from pointcloud.samples import Samples, scan_file
 from pointcloud.scans import read_scan
@@ -69,16 +67,8 @@ class PointsDemo:
             index_command.Index("nuscenes", streets, version).run()
         made = time.perf_counter()
         run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs"
-        Cns(
-            index=index,
-            out=run,
-            net=STREET.net,
-            fit=replace(STREET.fit, epochs=self.epochs),
-            augment=STREET.augment,
-            masks=MASKS,
-            image=SMALL,
-            switch_from=self.epochs // 2,
-        ).run()
+        fit = replace(PRESET.fit, epochs=self.epochs)
+        replace(PRESET, index=index, out=run, fit=fit, switch_from=self.epochs // 2).run()
         trained = time.perf_counter()
         clip = self._asked(index, "CLIP alone", None)
         points, both = self._asked(index, "points", run), self._asked(index, "both", run, "both")
