@@ -194,6 +194,6 @@ def test_what_fewer_than_two_maps_see_is_not_judged():
 
 def test_other_cameras_are_refused():
     cameras = ring_of_cameras()
-    cameras.camera_type[:] = CameraType.FISHEYE.value
+    cameras.camera_type = torch.full_like(cameras.camera_type, CameraType.FISHEYE.value)
     with pytest.raises(ValueError, match="perspective"):
         project(plane(0.0), cameras, 0)
