@@ -137,8 +137,8 @@ class BenchNoise:
     def _digest(self, data: DataName, method: str) -> str:
         """Of all settings but the noise and the seed."""
         frames = SEEDS if data == "street" else read_index(self._index(data)).select("train")
-        command = replace(PRESET, fit=FITS[data], **METHODS[method])
-        return digest(KINDS["street"].world, frames, PATCHES, SHIFT_PX, command, mini_weights())
+        of_all = KINDS["street"].world, frames, PATCHES, SHIFT_PX
+        return digest(*of_all, _settings(data, method), mini_weights())
 
     def _index(self, data: DataName) -> Path:
         """Of what is trained on."""
@@ -161,16 +161,8 @@ class BenchNoise:
         )
 
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
-        fit = replace(FITS[data], seed=seed)
-        return replace(
-            PRESET,
-            index=self._index(data),
-            out=out,
-            fit=fit,
-            teacher=Teacher("mini"),
-            switch_from=fit.epochs // 2,
-            **METHODS[method],
-        )
+        settings = _settings(data, method)
+        return replace(settings, index=self._index(data), out=out, fit=replace(settings.fit, seed=seed))
 
     def _held_out(self, data: DataName) -> tuple[Samples, Vocabulary]:
         """Frames to measure on, and the words for their classes."""
@@ -220,6 +212,13 @@ class BenchNoise:
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
+
+
+def _settings(data: DataName, method: str) -> Cns:
+    """What trains by a method, without its index, folder and seed."""
+    fit = FITS[data]
+    same = {"fit": fit, "switch_from": fit.epochs // 2, "teacher": Teacher("mini")}
+    return replace(PRESET, **(same | METHODS[method]))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from markdown_table import table
+
 _PLACE = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- /measured -->)", re.DOTALL)
 _STREETS, _ROOMS = "street", "room"
 _LEARNT = {
@@ -67,5 +69,4 @@ def _table(title: str, columns: tuple[str, ...], rows: list[tuple[str, list[str]
     lines = [[name, *(values[i] for i in filled)] for name, values in rows if any(values)]
     if not lines:
         return ""
-    head = [[title, *(columns[i] for i in filled)], ["---", *["---:"] * len(filled)]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in head + lines) + "\n"
+    return table([title, *(columns[i] for i in filled)], lines)

@@ -1,9 +1,10 @@
-"""Write docs/results.md from the reports in docs/reports: no figure is typed by hand."""
+"""Write docs/results.md and the tables of README.md from the reports in docs/reports: no figure is typed by hand."""
 
 import json
 from functools import partial
 from pathlib import Path
 
+from markdown_table import table
 from readme_table import with_tables
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -337,8 +338,7 @@ def _machine(report: dict) -> str:
 
 
 def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
-    return f"## {title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return f"## {title}\n\n" + table(head, rows)
 
 
 if __name__ == "__main__":
