@@ -81,14 +81,15 @@ class CrossModal(PairedTraining):
         seen, felt = self._answers(self.model, batch)
         pixels, points = self._logits(seen, felt, batch)
         labels, shown = self._labels(batch, pixels.detach(), points.detach()), batch.point >= 0
-        balance = self.command.balance
+        balance, inside = self.command.balance, batch.inside
         parts = {"points": label_cross_entropy(points, labels[shown], balance)}
         if seen is not None:
-            parts["pixels"] = label_cross_entropy(pixels, labels, balance)
+            parts["pixels"] = label_cross_entropy(pixels, labels.masked_fill(~inside, UNSURE), balance)
         if seen is not None and self.axes.shape[1]:
-            of_pixels = at_members(seen[LATENT], batch.photo[shown], batch.place[shown])
-            of_points = felt[LATENT].float()
-            agreed = latent_consistency(of_pixels, of_points, batch.latent @ self.axes)
+            both, known = shown & inside, inside[shown]
+            of_pixels = at_members(seen[LATENT], batch.photo[both], batch.place[both])
+            of_points = felt[LATENT].float()[known]
+            agreed = latent_consistency(of_pixels, of_points, batch.latent[known] @ self.axes)
             parts["latent"] = self.command.latent.weight * agreed
         return parts
 
@@ -135,11 +136,10 @@ class CrossModal(PairedTraining):
             self.slow.eval()
             pixels, points = self._logits(*self._answers(self.slow, batch), batch)
         how = self.command
+        of_photos = votes(pixels.softmax(dim=1), how.refine).masked_fill(~batch.inside[:, None], 0)
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
-        said = [
-            mean_in_masks(each, batch.mask) for each in (votes(pixels.softmax(dim=1), how.refine), of_points)
-        ]
+        said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
         sources = torch.stack([of_clip, *(decided(each, how.refine, how.margin) for each in said)])
         return switched(sources, choice).masked_fill(batch.label == FOREIGN, UNSURE)
 

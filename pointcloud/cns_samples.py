@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16, Int64
+from jaxtyping import Bool, Float, Int16, Int64
 from torch import Tensor
 
 from ovs3d.images import read_image
@@ -30,7 +30,7 @@ class MemberBatch(PhotoBatch):
     photo: Int64[Tensor, " n"]
     """Which photo each member is of."""
     place: Float[Tensor, "n 2"]
-    """(x, y) of each member, -1 and 1 at the borders of the image."""
+    """(x, y) of each member, -1 and 1 at the borders of the image; beyond them are those that show points alone."""
     mask: Int64[Tensor, " n"]
     """The mask of each member, from 0, in all photos; -1: none."""
     label: Int64[Tensor, " n"]
@@ -39,6 +39,11 @@ class MemberBatch(PhotoBatch):
     """Row of the point that it shows; -1: none."""
     latent: Float[Tensor, "m s"]
     """What SAM sees at those that show points; s is 0 where it is not asked."""
+
+    @property
+    def inside(self) -> Bool[Tensor, " n"]:
+        """Which members are in the image that the network sees, which is a crop."""
+        return self.place.abs().amax(dim=1) <= 1
 
     @property
     def shown(self) -> Int64[Tensor, " m"]:
@@ -84,8 +89,6 @@ class CnsSamples(PhotoSamples):
                 images.append(in_other_light(image, self.image.jitter, random))
             mine = pairs.photo == number
             shown, point = torch.from_numpy(pairs.row_col[mine]), torch.from_numpy(pairs.point[mine])
-            kept = crop.holds(shown)
-            shown, point = shown[kept], point[kept]
             pixels = torch.cat([crop.pixels(drawn, random), shown])
             mask = self.clip.mask_at(photo, pixels)
             label = self.clip.labels(self.clip.scores(photo, pixels, mask))

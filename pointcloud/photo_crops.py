@@ -34,11 +34,6 @@ class PhotoCrop:
         low, high = (self.top, self.left), (self.top + self.height, self.left + self.width)
         return torch.from_numpy(random.integers(low, high, (n, 2)))
 
-    def holds(self, row_col: Int64[Tensor, "n 2"]) -> Tensor:
-        """Which pixels of the photo lie in it, bool."""
-        corner = torch.tensor([self.top, self.left])
-        return ((row_col >= corner) & (row_col < corner + torch.tensor([self.height, self.width]))).all(dim=1)
-
     def of(self, image: UInt8[Tensor, "h w 3"], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
         """Its colours, 0..1."""
         part = tv.crop(image.permute(2, 0, 1), self.top, self.left, self.height, self.width)

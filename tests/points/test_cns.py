@@ -114,6 +114,10 @@ def test_principal_axes_keep_what_tells_features_apart():
 # crops of photos
 
 
+def in_image(crop: PhotoCrop, pixels: torch.Tensor) -> torch.Tensor:
+    return (crop.places(pixels).abs() <= 1).all(dim=1)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_places_are_where_the_crop_shows_the_pixels(mirrored):
     photo = torch.zeros(40, 60, 3, dtype=torch.uint8)
@@ -122,13 +126,9 @@ def test_places_are_where_the_crop_shows_the_pixels(mirrored):
     image = crop.of(photo, (40, 60))
     assert image.shape == (3, 40, 60)
     pixels = torch.tensor([[20, 35], [12, 22]])
-    assert crop.holds(pixels).all()
-    assert crop.holds(torch.tensor([[9, 25], [10, 20], [29, 49], [30, 30]])).tolist() == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    assert in_image(crop, pixels).all()
+    borders = torch.tensor([[9, 25], [10, 20], [29, 49], [30, 30]])
+    assert in_image(crop, borders).tolist() == [False, True, True, False]
     values = at_members(image[None], torch.zeros(2, dtype=torch.int64), crop.places(pixels))
     assert values[:, 0].tolist() == pytest.approx([1, 0], abs=0.01)
 
@@ -139,7 +139,7 @@ def test_crops_lie_within_the_photo_and_differ():
     for crop in crops:
         assert 0 <= crop.top <= 90 - crop.height
         assert 0 <= crop.left <= 160 - crop.width
-        assert crop.holds(crop.pixels(100, random)).all()
+        assert in_image(crop, crop.pixels(100, random)).all()
     assert len(set(crops)) > 30
     assert {crop.mirrored for crop in crops} == {True, False}
     assert not any(draw(90, 160, ImageNet(flip=False), random).mirrored for _ in range(20))
@@ -177,8 +177,11 @@ def test_members_are_drawn_pixels_and_those_that_show_points(index):
     batch = samples[3, 1]
     shown = batch.point >= 0
     assert (~shown).sum() == 100
+    assert batch.inside[~shown].all()
     assert batch.images.shape == (1, 3, 48, 64)
-    assert 100 < shown.sum() <= 700
+    assert 100 < (shown & batch.inside).sum() < shown.sum() <= 700
+    assert torch.equal(batch.point[shown], samples[4, 1].shown)  # whatever the crop shows
+    shown &= batch.inside
     assert (batch.label < 2).all()
     frame = samples.samples.frame(1)
     points = np.fromfile(frame.scan.path, "<f4").reshape(-1, 4)
@@ -277,7 +280,7 @@ def test_some_of_the_photos_are_drawn_for_a_step(index):
     )
     drawn = [samples[epoch, 0] for epoch in range(6)]
     assert all(len(each.images) == 2 and set(each.photo.tolist()) == {0, 1} for each in drawn)
-    assert len({int((each.point >= 0).sum()) for each in drawn}) > 1
+    assert len({tuple(each.label[each.point >= 0].tolist()) for each in drawn}) > 1
 
 
 # training
@@ -305,7 +308,9 @@ def test_at_first_labels_are_those_of_clip(index):
     pixels, points = both_logits(model, batch)
     parts = model.losses(batch)
     assert set(parts) == {"pixels", "points"}
-    torch.testing.assert_close(parts["pixels"], label_cross_entropy(pixels, batch.label))
+    seen = batch.inside
+    assert not seen.all()
+    torch.testing.assert_close(parts["pixels"], label_cross_entropy(pixels[seen], batch.label[seen]))
     torch.testing.assert_close(parts["points"], label_cross_entropy(points, batch.label[batch.point >= 0]))
 
 
@@ -332,19 +337,26 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     samples = cns_samples(index)
     batch = samples.collate([samples[0, 0], samples[0, 1]])
     batch.mask[:10] = batch.mask.max() + 1  # a mask without a point
+    beside = (~batch.inside).nonzero()[:10, 0]
+    batch.mask[beside] = batch.mask.max() + 1  # a mask of which the image shows nothing
     probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
     model = training(samples, switch_from=0, switch_probs=probabilities)
     with torch.no_grad():
         pixels, points = both_logits(model, batch)
     own = torch.full_like(batch.point, -1)
     own[batch.point >= 0] = points.argmax(1)
-    own = pixels.argmax(1) if source == "photos" else own
+    if source == "photos":
+        own = torch.where(batch.inside, pixels.argmax(1), -1)
     labels = majority(own, batch.mask, 2)
     assert not torch.equal(labels, batch.label)
     if source == "points":
         assert labels[:10].tolist() == [-1] * 10
+    else:
+        assert labels[beside].tolist() == [-1] * 10
+        assert (labels[~batch.inside] >= 0).any()  # a mask that the image cuts is called what is seen of it
     parts = model.losses(batch)
-    torch.testing.assert_close(parts["pixels"].detach(), label_cross_entropy(pixels, labels))
+    of_image = label_cross_entropy(pixels[batch.inside], labels[batch.inside])
+    torch.testing.assert_close(parts["pixels"].detach(), of_image)
     torch.testing.assert_close(
         parts["points"].detach(), label_cross_entropy(points, labels[batch.point >= 0])
     )
@@ -398,9 +410,10 @@ def test_slow_copies_follow_and_name_the_labels(index):
         pixels, _ = both_logits(model, batch)
         for p in model.model.image.heads[TEXT].parameters():
             p.neg_()
-        labels = majority(pixels.argmax(1), batch.mask, 2)
+        labels = majority(torch.where(batch.inside, pixels.argmax(1), -1), batch.mask, 2)
         found = model.losses(batch)["pixels"]
-        torch.testing.assert_close(found, label_cross_entropy(both_logits(model, batch)[0], labels))
+        expected = both_logits(model, batch)[0][batch.inside]
+        torch.testing.assert_close(found, label_cross_entropy(expected, labels[batch.inside]))
     model.on_train_batch_start()
     slow, fast = model.slow.state_dict(), model.model.state_dict()
     for name, value in before.items():
@@ -415,10 +428,11 @@ def test_both_networks_agree_with_sam(index):
     assert batch.latent.shape == (shown.sum(), samples.sam.d)
     model = training(samples, latent=Latent(0.5))
     model.axes = torch.randn(samples.sam.d, samples.teacher.d)
+    both = shown & batch.inside
     with torch.no_grad():
-        pixels = at_members(model.model.image(batch.images)[LATENT], batch.photo[shown], batch.place[shown])
-        points = model.model(batch.scans.points)[LATENT][batch.point[shown]]
-        expected = 0.5 * latent_consistency(pixels, points, batch.latent @ model.axes)
+        pixels = at_members(model.model.image(batch.images)[LATENT], batch.photo[both], batch.place[both])
+        points = model.model(batch.scans.points)[LATENT][batch.point[both]]
+        expected = 0.5 * latent_consistency(pixels, points, batch.latent[both[shown]] @ model.axes)
         torch.testing.assert_close(model.losses(batch)["latent"], expected)
 
 
