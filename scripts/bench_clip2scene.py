@@ -112,8 +112,9 @@ SEEDS = {"train": 50, "test": 60}
 """Of the worlds. Settings were chosen on the validation split of those for training."""
 TESTED = 20
 """Worlds of the second seed, all of them for testing."""
-STARTS = "nothing", "CLIP2Scene", "distillation", "PPKT", "SLidR"
-"""Of fine-tuning."""
+WITH_TEXTS = " with its texts"
+STARTS = "nothing", "CLIP2Scene", "CLIP2Scene" + WITH_TEXTS, "distillation", "PPKT", "SLidR"
+"""Of fine-tuning: a trunk, under a new linear head, or together with the head that answers to texts already."""
 CAVEATS = (
     "the mini CLIP learnt the names of the classes from other streets and rooms, the mini DINO, which PPKT and SLidR "
     "learn from, saw tabletops alone",
@@ -212,7 +213,8 @@ class BenchClip2Scene(BenchWorlds):
         if ", from " in variant:
             labels, start = variant.split(", from ")
             settings += [LABELLED[labels], kind.net, kind.fit, kind.augment]
-            settings += [] if start == "nothing" else [_command(kind, start)]
+            settings += [] if start == "nothing" else [_command(kind, start.removesuffix(WITH_TEXTS))]
+            settings += ["text"] if start.endswith(WITH_TEXTS) else []
         else:
             settings.append(kind.teacher if variant == "CLIP alone" else _command(kind, variant))
         return digest(*settings)
@@ -245,7 +247,8 @@ class BenchClip2Scene(BenchWorlds):
         Finetune(
             index=index_of(self.work, name, "train"),
             out=out,
-            init=None if start == "nothing" else self._pretrained(name, start, seed),
+            init=None if start == "nothing" else self._pretrained(name, start.removesuffix(WITH_TEXTS), seed),
+            head="text" if start.endswith(WITH_TEXTS) else "linear",
             percent=percent,
             share_from=seed if percent < 100 else 0,
             net=kind.net,
@@ -291,8 +294,9 @@ class BenchClip2Scene(BenchWorlds):
         aims = [("CLIP2Scene", "CLIP alone", "miou_shown", 0.05)]
         if name == "street":
             aims += [
-                (f"{labels}, from CLIP2Scene", f"{labels}, from {start}", "miou", aim)
+                (f"{labels}, from {mine}", f"{labels}, from {start}", "miou", aim)
                 for labels, above_nothing in zip(LABELLED, (0.08, 0.0), strict=True)
+                for mine in ("CLIP2Scene", "CLIP2Scene" + WITH_TEXTS)
                 for start, aim in (("nothing", above_nothing), ("PPKT", 0.0), ("SLidR", 0.0))
             ]
         found = {}
