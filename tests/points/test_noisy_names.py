@@ -25,7 +25,7 @@ WRONG = 0.6
 NAMES = "green floor; red box; table; mug; cone; book"
 K = 6
 MASKS = Masks("felzenszwalb", felzenszwalb=Felzenszwalb())
-EPOCHS = 12
+EPOCHS = 16
 TRAINING = [
     *("cns", "--prompt", NAMES, "--masks.source", "felzenszwalb", "--latent.weight", "0"),
     *("--net.voxel-size-m", "0.3", "--fit.batch-size", "2", "--fit.epochs", str(EPOCHS)),
