@@ -213,8 +213,9 @@ class BenchClip2Scene(BenchWorlds):
         if ", from " in variant:
             labels, start = variant.split(", from ")
             settings += [LABELLED[labels], kind.net, kind.fit, kind.augment]
-            settings += [] if start == "nothing" else [_command(kind, start.removesuffix(WITH_TEXTS))]
-            settings += ["text"] if start.endswith(WITH_TEXTS) else []
+            trunk, head = _trunk_and_head(start)
+            settings += [] if trunk == "nothing" else [_command(kind, trunk)]
+            settings += [] if head == "linear" else [head]
         else:
             settings.append(kind.teacher if variant == "CLIP alone" else _command(kind, variant))
         return digest(*settings)
@@ -243,12 +244,12 @@ class BenchClip2Scene(BenchWorlds):
         return out
 
     def _finetuned(self, name: KindName, labels: str, start: str, seed: int, out: Path) -> dict:
-        kind, (percent, epochs) = KINDS[name], LABELLED[labels]
+        kind, (percent, epochs), (trunk, head) = KINDS[name], LABELLED[labels], _trunk_and_head(start)
         Finetune(
             index=index_of(self.work, name, "train"),
             out=out,
-            init=None if start == "nothing" else self._pretrained(name, start.removesuffix(WITH_TEXTS), seed),
-            head="text" if start.endswith(WITH_TEXTS) else "linear",
+            init=None if trunk == "nothing" else self._pretrained(name, trunk, seed),
+            head=head,
             percent=percent,
             share_from=seed if percent < 100 else 0,
             net=kind.net,
@@ -320,6 +321,11 @@ def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path
         replace(worlds, out=folder, overwrite=True).run()
         Index(kind.dataset, folder, kind.version, split="test" if part == "test" else None).run()
     return index
+
+
+def _trunk_and_head(start: str) -> tuple[str, Literal["linear", "text"]]:
+    """What pre-trained the trunk that fine-tuning starts from, and the head on it."""
+    return start.removesuffix(WITH_TEXTS), "text" if start.endswith(WITH_TEXTS) else "linear"
 
 
 def _command(kind: Kind, variant: str) -> Distill | Clip2Scene | Ppkt | Slidr:
