@@ -23,7 +23,7 @@ from pointcloud.index import read_index
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
-from pointcloud.objectives.cns import latent_consistency, switched
+from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
 from pointcloud.pretrain_command import Cns
@@ -55,6 +55,21 @@ def test_members_count_by_how_rare_their_class_is():
 def test_each_member_has_the_label_of_its_source():
     sources = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
     assert switched(sources, torch.tensor([2, 0, 1, 1])).tolist() == [8, 1, 6, 7]
+
+
+def test_classes_gain_that_lead_less_often_than_labels_name_them():
+    scores = torch.tensor([[0.6, 0.4], [0.7, 0.3], [0.9, 0.1], [0.85, 0.15], [0.0, 0.0], [0.4, 0.6]])
+    labels = torch.tensor([1, 1, 0, 0, 1, -1])
+    found = aligned(scores, labels)  # of four members with both, 0 leads in all and is named in half of them
+    times = torch.tensor([3 / 5, 3 / 1])
+    torch.testing.assert_close(found[:4], F.normalize(scores[:4] * times, p=1.0, dim=1))
+    assert found.argmax(1)[:4].tolist() == [1, 1, 0, 0]
+    assert found[4].tolist() == [0, 0]
+    assert found[5].argmax() == 1
+    many = aligned(torch.tensor([[0.99, 0.01]]).repeat(1000, 1), torch.ones(1000, dtype=torch.int64))
+    torch.testing.assert_close(
+        many[0, 1] / many[0, 0], torch.tensor(100 / 99)
+    )  # ten times more, ten times less
 
 
 def test_features_that_agree_with_the_frozen_ones_have_no_loss():
@@ -360,6 +375,22 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     torch.testing.assert_close(
         parts["points"].detach(), label_cross_entropy(points, labels[batch.point >= 0])
     )
+
+
+@pytest.mark.parametrize("source", ["photos", "points"])
+def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
+    found = []
+    for align in (False, True):
+        model = training(
+            samples, switch_from=0, switch_probs=probabilities, refine="soft", margin=0.0, align=align
+        )
+        pixels, points = (torch.tensor([1.0, 0.0]).expand(len(each), 2) for each in both_logits(model, batch))
+        found.append(set(model._labels(batch, pixels, points).tolist()))
+    assert {0, 1} <= set(batch.label.tolist())
+    assert [1 in each for each in found] == [False, True]
 
 
 @pytest.mark.parametrize("refine", ["hard", "soft"])
