@@ -28,7 +28,7 @@ from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, train
-from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
+from pointcloud.refine import UNSURE, decided, mean_in_masks, normalised, votes
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
 from pointcloud.samples import Samples
@@ -140,6 +140,8 @@ class CrossModal(PairedTraining):
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
         said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
+        if how.ensemble:
+            said = [normalised(said[0] + said[1])] * 2
         if how.align:
             said = [aligned(each, of_clip) for each in said]
         sources = torch.stack([of_clip, *(decided(each, how.refine, how.margin) for each in said)])

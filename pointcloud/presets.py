@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ovs3d.foundation.dense_options import DenseOptions
-from pointcloud.config import Augment, Fit, ImageNet, Masks, Net, Pairing, Refine, Teacher
+from pointcloud.config import Augment, Fit, ImageNet, Latent, Masks, Net, Pairing, Refine, Teacher
 from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Ppkt, Slidr
 
 _TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
@@ -22,6 +22,7 @@ _RELEASED_TEACHER = Teacher(
 )
 _UNTESTED = Pairing(visibility="none")
 _SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, pixels=1024)
+_WEAKLY = Latent(weight=0.1)
 _BY_COLOR = Masks("felzenszwalb")
 
 
@@ -90,9 +91,13 @@ class CnsScanNet(Cns):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
-    """CNS for two cores: small networks, larger voxels, and masks by colour, which name what they are sure of."""
+    """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, and labels
+    that both networks give together."""
 
     refine: Refine = "soft"
+    ensemble: bool = True
+    align: bool = True
+    latent: Latent = _WEAKLY
     image: ImageNet = _SMALL_IMAGES
     masks: Masks = _BY_COLOR
     net: Net = _SMALL_NET

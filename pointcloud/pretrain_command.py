@@ -186,6 +186,8 @@ class Cns(Pretraining):
     """Shares of CLIP, of the network of photos and of that of points in the labels then. 1 0 0: never switch."""
     switch_unit: Literal["step", "mask"] = "step"
     """What a source is drawn for."""
+    ensemble: bool = False
+    """Labels from the networks, of either share, are what both say together."""
     align: bool = False
     """In labels from the networks, classes gain that they say less often than CLIP does, so that rare ones are not
     forgotten (distribution alignment)."""

@@ -48,14 +48,16 @@ ALONE: dict[str, dict[str, Any]] = {
     "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
+EACH_BY_ITSELF = {"ensemble": False, "align": False}
 CNS = "+ latent consistency: CNS"
 TRAINED: dict[str, dict[str, Any]] = {
     "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ hard votes of masks": {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ soft votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ switching": {"latent": NO_LATENT},
+    "+ switching": {"latent": NO_LATENT} | EACH_BY_ITSELF,
+    "+ labels of both together, aligned": {"latent": NO_LATENT},
     CNS: {},
-    "CNS, hard votes": {"refine": "hard"},
+    "CNS as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
     "CNS, votes of all photos": {"multi_view": True},
     "CNS, masks of the mini SAM": {"masks": OF_SAM},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},

@@ -30,7 +30,7 @@ from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.cns import learn
-from pointcloud.config import Fit, Latent, Superpixels, Teacher
+from pointcloud.config import Fit, Superpixels, Teacher
 from pointcloud.evaluate import answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
@@ -42,12 +42,13 @@ from pointcloud.samples import Samples
 from pointcloud.teacher import load_teacher
 
 DataName = Literal["street", "pandaset"]
-LATENT = Latent(weights="mini")
+LATENT = replace(PRESET.latent, weights="mini")
 POINTS_ALONE = {"image": replace(SMALL, name="none"), "latent": NO_LATENT}
 """Where points learn nothing from a network of photos, there is none: their figures are the same."""
 METHODS: dict[str, dict[str, Any]] = {
     "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
-    "self-training from half on": POINTS_ALONE | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
+    "self-training from half on": POINTS_ALONE
+    | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0), "align": False},
     "votes of masks": POINTS_ALONE | {"switch_probs": NO_SWITCH},
     "CNS": {"latent": LATENT},
 }

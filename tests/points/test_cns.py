@@ -378,6 +378,21 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
 
 
 @pytest.mark.parametrize("source", ["photos", "points"])
+def test_labels_of_both_networks_together_are_of_their_mean(source, index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    batch.mask[:] = torch.arange(len(batch.mask))  # each member by itself
+    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
+    how = {"refine": "soft", "margin": 0.0, "switch_from": 0, "switch_probs": probabilities}
+    pixels, points = (3 * torch.randn(len(each), 2) for each in (batch.mask, batch.shown))
+    labels = training(samples, ensemble=True, **how)._labels(batch, pixels, points)
+    mean = pixels.softmax(1) * batch.inside[:, None]
+    mean[batch.point >= 0] += points.softmax(1)
+    assert torch.equal(labels, torch.where(mean.sum(1) > 0, mean.argmax(1), -1))
+    assert not torch.equal(labels, training(samples, **how)._labels(batch, pixels, points))
+
+
+@pytest.mark.parametrize("source", ["photos", "points"])
 def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
     samples = cns_samples(index)
     batch = samples.collate([samples[0, 0], samples[0, 1]])
