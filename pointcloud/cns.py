@@ -141,7 +141,7 @@ class CrossModal(PairedTraining):
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
         said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
         if how.ensemble:
-            said = [normalised(said[0] + said[1])] * 2
+            said, choice = [normalised(said[0] + said[1])], choice.clamp_max(1)  # one source for either share
         if how.align:
             said = [aligned(each, of_clip) for each in said]
         sources = torch.stack([of_clip, *(decided(each, how.refine, how.margin) for each in said)])

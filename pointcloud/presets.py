@@ -91,8 +91,8 @@ class CnsScanNet(Cns):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
-    """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, and labels
-    that both networks give together."""
+    """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, labels that
+    both networks give together, and a latent space that counts little."""
 
     refine: Refine = "soft"
     ensemble: bool = True

@@ -57,7 +57,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "+ switching": {"latent": NO_LATENT} | EACH_BY_ITSELF,
     "+ labels of both together, aligned": {"latent": NO_LATENT},
     CNS: {},
-    "CNS as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
+    "CNS, losses and votes as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
     "CNS, votes of all photos": {"multi_view": True},
     "CNS, masks of the mini SAM": {"masks": OF_SAM},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},

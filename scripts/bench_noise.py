@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 from bench_clip2scene import KINDS, SEEDS, index_of
-from bench_cns import MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
+from bench_cns import EACH_BY_ITSELF, MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
 from measured import add_row, digest, mean_of, mini_weights, miou_of_true, read_rows, rows_of, run_all
@@ -48,7 +48,8 @@ POINTS_ALONE = {"image": replace(SMALL, name="none"), "latent": NO_LATENT}
 METHODS: dict[str, dict[str, Any]] = {
     "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
     "self-training from half on": POINTS_ALONE
-    | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0), "align": False},
+    | EACH_BY_ITSELF
+    | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
     "votes of masks": POINTS_ALONE | {"switch_probs": NO_SWITCH},
     "CNS": {"latent": LATENT},
 }

@@ -20,7 +20,7 @@ def aligned(scores: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Float[
     """Scores with more for classes that lead less often than labels name them: what is rare is not forgotten.
 
     Distribution alignment (Berthelot et al., "ReMixMatch", ICLR 2020), there of mean probabilities, here of leading
-    classes among the members that have both scores and a label.
+    classes among the members that have both scores and a label. Of several processes each counts its own members.
     """
     both, k = (scores.sum(dim=1) > 0) & (labels != UNSURE), scores.shape[1]
     named, led = (each[both].bincount(minlength=k) + 1 for each in (labels, leading(scores)))

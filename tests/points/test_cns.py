@@ -67,9 +67,8 @@ def test_classes_gain_that_lead_less_often_than_labels_name_them():
     assert found[4].tolist() == [0, 0]
     assert found[5].argmax() == 1
     many = aligned(torch.tensor([[0.99, 0.01]]).repeat(1000, 1), torch.ones(1000, dtype=torch.int64))
-    torch.testing.assert_close(
-        many[0, 1] / many[0, 0], torch.tensor(100 / 99)
-    )  # ten times more, ten times less
+    ratio = torch.tensor(100 / 99)  # of 0.01, ten times more at most, and 0.99, ten times less
+    torch.testing.assert_close(many[0, 1] / many[0, 0], ratio)
 
 
 def test_features_that_agree_with_the_frozen_ones_have_no_loss():
@@ -301,6 +300,10 @@ def test_some_of_the_photos_are_drawn_for_a_step(index):
 # training
 
 
+ONLY = {"photos": (0.0, 1.0, 0.0), "points": (0.0, 0.0, 1.0)}
+"""Shares of the sources, when labels come from one network alone."""
+
+
 def training(samples: CnsSamples, **flags) -> CrossModal:
     torch.manual_seed(0)
     command = Cns(index=Path(), out=Path(), **flags)
@@ -354,8 +357,7 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     batch.mask[:10] = batch.mask.max() + 1  # a mask without a point
     beside = (~batch.inside).nonzero()[:10, 0]
     batch.mask[beside] = batch.mask.max() + 1  # a mask of which the image shows nothing
-    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
-    model = training(samples, switch_from=0, switch_probs=probabilities)
+    model = training(samples, switch_from=0, switch_probs=ONLY[source])
     with torch.no_grad():
         pixels, points = both_logits(model, batch)
     own = torch.full_like(batch.point, -1)
@@ -382,8 +384,7 @@ def test_labels_of_both_networks_together_are_of_their_mean(source, index):
     samples = cns_samples(index)
     batch = samples.collate([samples[0, 0], samples[0, 1]])
     batch.mask[:] = torch.arange(len(batch.mask))  # each member by itself
-    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
-    how = {"refine": "soft", "margin": 0.0, "switch_from": 0, "switch_probs": probabilities}
+    how = {"refine": "soft", "margin": 0.0, "switch_from": 0, "switch_probs": ONLY[source]}
     pixels, points = (3 * torch.randn(len(each), 2) for each in (batch.mask, batch.shown))
     labels = training(samples, ensemble=True, **how)._labels(batch, pixels, points)
     mean = pixels.softmax(1) * batch.inside[:, None]
@@ -396,13 +397,12 @@ def test_labels_of_both_networks_together_are_of_their_mean(source, index):
 def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
     samples = cns_samples(index)
     batch = samples.collate([samples[0, 0], samples[0, 1]])
-    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
     found = []
     for align in (False, True):
         model = training(
-            samples, switch_from=0, switch_probs=probabilities, refine="soft", margin=0.0, align=align
+            samples, switch_from=0, switch_probs=ONLY[source], refine="soft", margin=0.0, align=align
         )
-        pixels, points = (torch.tensor([1.0, 0.0]).expand(len(each), 2) for each in both_logits(model, batch))
+        pixels, points = (torch.tensor([1.0, 0.0]).expand(len(each), 2) for each in (batch.mask, batch.shown))
         found.append(set(model._labels(batch, pixels, points).tolist()))
     assert {0, 1} <= set(batch.label.tolist())
     assert [1 in each for each in found] == [False, True]
@@ -413,8 +413,7 @@ def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
 def test_nothing_flows_back_through_labels_into_the_network_that_gave_them(source, refine, index):
     samples = cns_samples(index)
     batch = samples.collate([samples[0, 0], samples[0, 1]])
-    probabilities = (0.0, 1.0, 0.0) if source == "photos" else (0.0, 0.0, 1.0)
-    model = training(samples, switch_from=0, switch_probs=probabilities, refine=refine, margin=0.0)
+    model = training(samples, switch_from=0, switch_probs=ONLY[source], refine=refine, margin=0.0)
     of_photos, of_points = list(model.model.image.parameters()), list(model.model.net.parameters())
     giver, taught = (of_photos, "points") if source == "photos" else (of_points, "pixels")
     loss = model.losses(batch)[taught]
