@@ -7,7 +7,7 @@ tokens on a grid of patches stand for a ResNet's features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +35,8 @@ CHANNELS = 64
 class Matched(PointModel):
     """A network, and the linear layer that brings what the image model sees to the channels of its head.
 
-    The layer is SLidR's 1x1 convolution. It takes features that are already upsampled to pixels, or averaged over them:
-    linear interpolation, means and a 1x1 convolution commute.
+    The layer is SLidR's 1x1 convolution. It takes features of patches, or means over superpixels, where SLidR takes
+    pixels: linear interpolation, means and a 1x1 convolution commute.
     """
 
     def __init__(self, model: PointModel, d: int) -> None:
@@ -59,11 +59,9 @@ class Matching(PairedTraining):
         super().__init__(Matched(model, samples.teacher.d), command.fit, samples)
         self.temperature = command.temperature
 
-    def sides(self, batch: PairedBatch | SuperpixelBatch) -> tuple[Tensor, Tensor]:
-        """Features of the points of pairs, and of what photos show."""
-        points = self.model(batch.scans.points, batch.point)[IMAGE]
-        with self.full_precision():
-            return points.float(), self.model.projection(batch.features)
+    def points(self, batch: PairedBatch | SuperpixelBatch) -> Tensor:
+        """Features of the points of pairs."""
+        return self.model(batch.scans.points, batch.point)[IMAGE].float()
 
 
 class PixelMatching(Matching):
@@ -74,10 +72,11 @@ class PixelMatching(Matching):
         self.matches = command.matches
 
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
-        points, pixels = self.sides(batch)
+        points, seen = self.points(batch), batch.features
         drawn = self._drawn(len(points)).to(points.device)
         with self.full_precision():
-            return {"contrast": point_pixel_contrast(points[drawn], pixels[drawn], self.temperature)}
+            pixels = replace(seen, patches=self.model.projection(seen.patches))[drawn].rows()
+            return {"contrast": point_pixel_contrast(points[drawn], pixels, self.temperature)}
 
     def _drawn(self, m: int) -> Tensor:
         """Some of m pairs, others in each step."""
@@ -89,8 +88,9 @@ class SuperpixelMatching(Matching):
     """Superpoints are matched with their superpixels."""
 
     def losses(self, batch: SuperpixelBatch) -> Mapping[str, Tensor]:
-        points, superpixels = self.sides(batch)
+        points = self.points(batch)
         with self.full_precision():
+            superpixels = self.model.projection(batch.features)
             return {"contrast": superpixel_contrast(points, batch.superpixel, superpixels, self.temperature)}
 
 

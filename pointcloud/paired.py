@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from pointcloud.config import Pairing
 from pointcloud.crops import cropped
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
 from pointcloud.pairing import Pairs, pair
+from pointcloud.pixels import PixelFeatures
 from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
@@ -45,7 +46,7 @@ class PairedBatch(PhotoBatch):
     """The voxel of space of each point, from 0: sweeps of one frame share them, whatever augmentation does."""
     point: Int64[Tensor, " m"]
     """Row of the point of each pair; points in two photos have two pairs."""
-    features: Float[Tensor, "m d"]
+    features: PixelFeatures
     """What the teacher sees at the pixel of each pair; not of unit length."""
     doubted: Bool[Tensor, "m k"]
     """Texts that the photo of each pair does not show; k is 0 without `Denoising`."""
@@ -115,7 +116,7 @@ class PairedSamples(PhotoSamples):
             collate([each.scans for each in batches]),
             torch.cat([each.cell + first for each, first in zip(batches, cells, strict=True)]),
             torch.cat([each.point + first for each, first in zip(batches, rows, strict=True)]),
-            torch.cat([each.features for each in batches]),
+            PixelFeatures.cat([each.features for each in batches]),
             torch.cat([each.doubted for each in batches]),
         )
 
@@ -142,14 +143,16 @@ class PairedSamples(PhotoSamples):
 
 def look(
     teacher: PhotoFeatures, pairs: Pairs, photos: Sequence[Photo]
-) -> tuple[Int64[Tensor, " m"], Float[Tensor, "m d"]]:
+) -> tuple[Int64[Tensor, " m"], PixelFeatures]:
     """The point of each pair, and what the teacher sees at its pixel."""
     pixels = torch.from_numpy(pairs.row_col)
     features = [
         teacher.at(photo, pixels[torch.from_numpy(pairs.photo == number)])
         for number, photo in enumerate(photos)
     ]
-    return torch.from_numpy(pairs.point), torch.cat([torch.zeros(0, teacher.d), *features])
+    return torch.from_numpy(pairs.point), PixelFeatures.cat(
+        [PixelFeatures.of(torch.zeros(0, teacher.d)), *features]
+    )
 
 
 def starts(counts: Sequence[int]) -> list[int]:

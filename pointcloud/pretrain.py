@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from pointcloud.objectives.clip2scene import (
 )
 from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
+from pointcloud.pixels import PixelFeatures
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples, scan_file
 from pointcloud.teacher import Denoising, PhotoFeatures, Teacher, load_teacher, photos_of
@@ -58,7 +58,8 @@ class Distillation(PairedTraining):
     def losses(self, batch: PairedBatch) -> Mapping[str, Tensor]:
         shown, point = batch.point.unique(return_inverse=True)
         outputs, row = self.model.shared(batch.scans.points, shown)
-        return {"distillation": distillation(outputs[TEXT].float(), row, batch.features, point)}
+        with self.full_precision():
+            return {"distillation": distillation(outputs[TEXT].float(), row, batch.features, point)}
 
 
 class Consistency(PairedTraining):
@@ -87,12 +88,12 @@ class Consistency(PairedTraining):
         how = self.command
         outputs, row = self.model.shared(batch.scans.points, batch.point)
         points = outputs[TEXT].float()
-        pixels = F.normalize(batch.features, dim=1)
         parts = {}
         with self.full_precision():
-            labels = self._names(pixels, batch.doubted)
+            pixels = batch.features.unit()
+            labels = self._names(pixels.scores(self.text), batch.doubted)
             if how.semantic != "none":
-                taught = self._names(points)[row] if self._teaches_itself() else labels
+                taught = self._names(points @ self.text.T)[row] if self._teaches_itself() else labels
                 known = taught < self.known  # the others are distractors
                 found = self._semantic(points, row[known], taught[known], self.text[: self.known])
                 parts["semantic"] = how.semantic_weight * found
@@ -108,9 +109,8 @@ class Consistency(PairedTraining):
         how = self.command
         return self.current_epoch >= how.self_training_from and coin < how.self_training_probability
 
-    def _names(self, features: Tensor, doubted: Tensor | None = None) -> Tensor:
-        """The text nearest in angle to each feature, distractors among them, of those that are not doubted."""
-        scores = features @ self.text.T
+    def _names(self, scores: Tensor, doubted: Tensor | None = None) -> Tensor:
+        """The text of the highest score, distractors among them, of those that are not doubted."""
         if doubted is not None and doubted.shape[1]:
             scores = scores.masked_fill(doubted, -torch.inf)
         return scores.argmax(dim=1)
@@ -120,12 +120,14 @@ class Consistency(PairedTraining):
             return semantic_contrast(points, row, labels, text)
         return semantic_cross_entropy(points, row, labels, text, self.command.balance)
 
-    def _agreement(self, points: Tensor, row: Tensor, pixels: Tensor, labels: Tensor, cell: Tensor) -> Tensor:
+    def _agreement(
+        self, points: Tensor, row: Tensor, pixels: PixelFeatures, labels: Tensor, cell: Tensor
+    ) -> Tensor:
         if self.command.spatial_temporal == "cosine":
             return pixel_cosine(points, row, pixels)
         if self.command.spatial_temporal == "released":
             return spatial_temporal(points, row, None, labels, self.text, cell)
-        return spatial_temporal(F.normalize(points, dim=1), row, pixels, labels, self.text, cell)
+        return spatial_temporal(points, row, pixels, labels, self.text, cell, directions=True)
 
 
 def distill(command: Distill) -> None:

@@ -18,7 +18,7 @@ from ovs3d.images import image_size, read_image
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
-from pointcloud.teacher import PhotoFeatures, at_places, store_of
+from pointcloud.teacher import PhotoFeatures, store_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +43,11 @@ class SamFeatures(PhotoFeatures):
         identity = {"weights": self.sam.fingerprint}
         return self.store.get_or_compute("sam", photo.read_bytes(), identity, compute)["features"]
 
-    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
-        grid = self.map(photo.path).float().permute(2, 0, 1)
-        encoder = self.sam.model.image_encoder
+    def cells(
+        self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]
+    ) -> Float[Tensor, "n 2"]:
         longest = max(photo.camera.height, photo.camera.width)
-        cells = (row_col + 0.5) * (encoder.img_size / longest / self._patch)
-        places = (cells / torch.tensor(grid.shape[1:]) * 2 - 1).flip(1).float()
-        return at_places(grid, places)
+        return (row_col + 0.5) * (self.sam.model.image_encoder.img_size / longest / self._patch)
 
     def bytes_of(self, photos: Iterable[Path]) -> int:
         """What all maps take on the disk."""

@@ -25,6 +25,7 @@ from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.index import Index
+from pointcloud.pixels import PixelFeatures
 
 
 class PhotoFeatures(ABC):
@@ -46,9 +47,18 @@ class PhotoFeatures(ABC):
             InputError: the photo cannot be read, or the store cannot be written.
         """
 
-    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
-        """Features at pixels of the photo, between the centres of patches linearly, float32; not of unit length."""
-        return sample(self.map(photo.path).float().permute(2, 0, 1), photo, row_col)
+    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
+        """Features at pixels of the photo, float32; not of unit length."""
+        grid = self.map(photo.path).float()
+        gh, gw, _ = grid.shape
+        return PixelFeatures.at(grid, self.cells(photo, row_col, (gh, gw)))
+
+    def cells(
+        self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]
+    ) -> Float[Tensor, "n 2"]:
+        """(row, col) of the centres of pixels in cells of a grid that covers the photo, from its corner."""
+        size = torch.tensor([photo.camera.height, photo.camera.width])
+        return (row_col + 0.5) / size * torch.tensor(grid)
 
     def fill(self, photos: Iterable[Path]) -> int:
         """Compute what is missing, with a bar of progress; returns the bytes of all maps."""

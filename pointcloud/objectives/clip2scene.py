@@ -12,7 +12,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.distributed import mean_over_all
+from pointcloud.objectives.gathered import dot_rows, lengths, sum_rows
 from pointcloud.objectives.names import label_cross_entropy
+from pointcloud.pixels import PixelFeatures
 
 
 def semantic_contrast(
@@ -37,7 +39,7 @@ def semantic_contrast(
     Returns:
         0 if there are not two classes.
     """
-    scores = (F.normalize(points, dim=1) @ text.T / temperature)[row]
+    scores = (points @ text.T / (lengths(points)[:, None] * temperature))[row]
     own = F.one_hot(labels, len(text)).bool()
     drawn = scores.masked_fill(~own, -torch.inf).logsumexp(dim=0)
     pushed = scores.masked_fill(own, -torch.inf).logsumexp(dim=0)
@@ -65,11 +67,12 @@ def semantic_cross_entropy(
 def spatial_temporal(
     points: Float[Tensor, "v d"],
     row: Int64[Tensor, " m"],
-    pixels: Float[Tensor, "m d"] | None,
+    pixels: PixelFeatures | None,
     labels: Int64[Tensor, " m"],
     text: Float[Tensor, "k d"],
     cell: Int64[Tensor, " m"],
     temperature: float = 1.0,
+    directions: bool = False,
 ) -> Float[Tensor, ""]:
     """1 - sigmoid(p f) between a point and what its cell of space fused, mean over pairs.
 
@@ -81,36 +84,34 @@ def spatial_temporal(
         pixels: features of the pixels, as in the paper; None: points alone, as in the published code. They have no
             gradient.
         cell: id of the cell of each pair, from 0.
+        directions: of points, too, the direction alone counts, as in the paper.
     """
     n = int(cell.max()) + 1 if len(cell) else 0
-    of_points = (points @ text.T)[row, labels] / temperature
+    scale = 1 / lengths(points) if directions else points.new_ones(len(points))
+    of_points = (points @ text.T * scale[:, None])[row, labels] / temperature
     highest = of_points.new_full((n,), -torch.inf).scatter_reduce(0, cell, of_points.detach(), "amax")
     if pixels is not None:
-        of_pixels = (pixels @ text.T).gather(1, labels[:, None])[:, 0] / temperature
+        of_pixels = pixels.scores(text).gather(1, labels[:, None])[:, 0] / temperature
         highest = highest.scatter_reduce(0, cell, of_pixels, "amax")
         of_pixels = (of_pixels - highest[cell]).exp()
     of_points = (of_points - highest[cell]).exp()
-    # pairs of the same features in the same cell are one
-    both, which, times = torch.unique(row * n + cell, return_inverse=True, return_counts=True)
-    features, where = points[both // max(n, 1)], both % max(n, 1)
-    weights = of_points.new_zeros(len(both)).index_add(0, which, of_points)
-    norm = of_points.new_zeros(n).index_add(0, where, weights)
-    fused = of_points.new_zeros(n, points.shape[1]).index_add(0, where, weights[:, None] * features)
+    norm = of_points.new_zeros(n).index_add(0, cell, of_points)
+    fused = sum_rows(points, row, of_points * scale[row], cell, n)
     if pixels is not None:
         norm = norm.index_add(0, cell, of_pixels)
-        fused = fused.index_add(0, cell, of_pixels[:, None] * pixels)
-    agreement = (features * (fused / norm[:, None])[where]).sum(dim=1)
-    return mean_over_all((torch.sigmoid(-agreement) * times).sum(), len(labels))
+        fused = fused + pixels.sums(of_pixels, cell, n)
+    agreement = dot_rows(points, row, fused, cell) * scale[row] / norm[cell]
+    return mean_over_all(torch.sigmoid(-agreement).sum(), len(labels))
 
 
 def pixel_cosine(
-    points: Float[Tensor, "v d"], row: Int64[Tensor, " m"], pixels: Float[Tensor, "m d"]
+    points: Float[Tensor, "v d"], row: Int64[Tensor, " m"], pixels: PixelFeatures
 ) -> Float[Tensor, ""]:
     """1 - cos of the features of a point and of its pixel, mean over pairs: what the code has for ScanNet instead.
 
     Args:
         pixels: unit features, without a gradient.
     """
-    toward = points.new_zeros(points.shape).index_add(0, row, pixels)
-    total = len(row) - (F.normalize(points, dim=1) * toward).sum()
+    toward = pixels.sums(points.new_ones(len(row)), row, len(points))
+    total = len(row) - ((points * toward).sum(dim=1) / lengths(points)).sum()
     return mean_over_all(total, len(row))

@@ -5,23 +5,24 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.objectives.clip2scene import pixel_cosine
+from pointcloud.pixels import PixelFeatures
 
 
-def over_photos(features: Float[Tensor, "m d"], point: Int64[Tensor, " m"], n: int) -> Float[Tensor, "n d"]:
+def over_photos(features: PixelFeatures, point: Int64[Tensor, " m"], n: int) -> Float[Tensor, "n d"]:
     """What all photos together say of each of n points that they show (section 3.1): the mean of unit features.
 
     Args:
         features: of pairs.
         point: of each pair.
     """
-    sums = features.new_zeros(n, features.shape[1]).index_add(0, point, F.normalize(features, dim=1))
-    return sums / point.bincount(minlength=n)[:, None]
+    share = 1 / point.bincount(minlength=n).to(features.weight)
+    return features.unit().sums(share[point], point, n)
 
 
 def distillation(
     points: Float[Tensor, "v d"],
     row: Int64[Tensor, " s"],
-    features: Float[Tensor, "m d"],
+    features: PixelFeatures,
     point: Int64[Tensor, " m"],
 ) -> Float[Tensor, ""]:
     """1 - cos between the features of a point and of its photos (section 3.2), the mean over points that a photo shows.
@@ -35,4 +36,4 @@ def distillation(
         point: which of those points is of each pair.
     """
     taught = F.normalize(over_photos(features, point, len(row)), dim=1)
-    return pixel_cosine(points, row, taught)
+    return pixel_cosine(points, row, PixelFeatures.of(taught))

@@ -13,11 +13,15 @@ from pointcloud.objectives.clip2scene import (
     spatial_temporal,
 )
 from pointcloud.objectives.distillation import distillation, over_photos
+from pointcloud.pixels import PixelFeatures
 
 E = math.e
 TEXT = torch.eye(2, dtype=torch.float64)
 EACH = torch.arange(50)
 """Rows of pairs of which none shares its features."""
+
+
+of = PixelFeatures.of
 
 
 def rows(*values) -> torch.Tensor:
@@ -114,7 +118,7 @@ def test_agreement_by_hand_without_and_with_pixels():
 
     alone = spatial_temporal(points, EACH[:2], None, labels, TEXT, cell)
     assert alone.item() == pytest.approx(missing((E / (E + 1), 1 / (E + 1))), abs=1e-12)
-    both = spatial_temporal(points, EACH[:2], rows((1, 0), (1, 0)), labels, TEXT, cell)
+    both = spatial_temporal(points, EACH[:2], of(rows((1, 0), (1, 0))), labels, TEXT, cell)
     assert both.item() == pytest.approx(missing((3 * E / (3 * E + 1), 1 / (3 * E + 1))), abs=1e-12)
 
 
@@ -122,7 +126,8 @@ def test_agreement_by_hand_without_and_with_pixels():
 def test_agreement_equals_a_slow_loop_with_its_gradient(with_pixels):
     points, pixels, text, labels, cell = drawn(50, 4, 6, 3, seed=2)  # more than eight pairs in a cell
     pixels = pixels if with_pixels else None
-    value = spatial_temporal(points, EACH, pixels, labels, text, cell, temperature=0.7)
+    shown = None if pixels is None else of(pixels)
+    value = spatial_temporal(points, EACH, shown, labels, text, cell, temperature=0.7)
     slow = slow_agreement(points, pixels, labels, text, cell, temperature=0.7)
     torch.testing.assert_close(value, slow)
     torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, slow)))
@@ -131,8 +136,8 @@ def test_agreement_equals_a_slow_loop_with_its_gradient(with_pixels):
 def test_agreement_does_not_depend_on_the_order_of_pairs():
     points, pixels, text, labels, cell = drawn(30, 4, 6, 5, seed=3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    value = spatial_temporal(points, EACH[:30], pixels, labels, text, cell)
-    mixed = spatial_temporal(points, order, pixels[order], labels[order], text, cell[order])
+    value = spatial_temporal(points, EACH[:30], of(pixels), labels, text, cell)
+    mixed = spatial_temporal(points, order, of(pixels)[order], labels[order], text, cell[order])
     torch.testing.assert_close(value, mixed)
 
 
@@ -143,9 +148,9 @@ def test_losses_of_no_pair_are_zero():
     )
     for value in (
         semantic_cross_entropy(none, labels, labels, TEXT),
-        spatial_temporal(none, labels, none.detach(), labels, TEXT, labels),
-        pixel_cosine(none, labels, none.detach()),
-        distillation(torch.ones(3, 2, requires_grad=True), labels, torch.zeros(0, 2), labels),
+        spatial_temporal(none, labels, of(none.detach()), labels, TEXT, labels),
+        pixel_cosine(none, labels, of(none.detach())),
+        distillation(torch.ones(3, 2, requires_grad=True), labels, of(torch.zeros(0, 2)), labels),
     ):
         assert value.item() == 0
         value.backward()
@@ -153,7 +158,7 @@ def test_losses_of_no_pair_are_zero():
 
 def test_agreement_of_large_scores_is_finite():
     points, labels, cell = rows((800, 0), (801, 0)), torch.tensor([0, 0]), torch.tensor([0, 0])
-    value = spatial_temporal(points, EACH[:2], rows((0, 1), (0, 1)), labels, TEXT, cell)
+    value = spatial_temporal(points, EACH[:2], of(rows((0, 1), (0, 1))), labels, TEXT, cell)
     assert value.item() == pytest.approx(0)
 
 
@@ -165,9 +170,9 @@ def test_pairs_may_share_features(loss):
     found = {
         "contrast": lambda p, row: semantic_contrast(p, row, labels, text),
         "entropy": lambda p, row: semantic_cross_entropy(p, row, labels, text),
-        "paper": lambda p, row: spatial_temporal(p, row, pixels, labels, text, cell),
+        "paper": lambda p, row: spatial_temporal(p, row, of(pixels), labels, text, cell),
         "released": lambda p, row: spatial_temporal(p, row, None, labels, text, cell),
-        "cosine": lambda p, row: pixel_cosine(p, row, pixels),
+        "cosine": lambda p, row: pixel_cosine(p, row, of(pixels)),
     }[loss]
     once, each = found(few, row), found(few[row], torch.arange(40))
     torch.testing.assert_close(once, each)
@@ -175,12 +180,12 @@ def test_pairs_may_share_features(loss):
 
 
 def test_pixel_cosine_by_hand():
-    value = pixel_cosine(rows((2, 0), (1, 1)), torch.tensor([0, 1, 0]), rows((0, 1), (0, 1), (1, 0)))
+    value = pixel_cosine(rows((2, 0), (1, 1)), torch.tensor([0, 1, 0]), of(rows((0, 1), (0, 1), (1, 0))))
     assert value.item() == pytest.approx((1 + (1 - math.sqrt(0.5)) + 0) / 3)
 
 
 def test_photos_together_say_the_mean_of_their_unit_features():
-    means = over_photos(rows((4, 0), (0, 1), (0, 7)), torch.tensor([1, 0, 1]), 2)
+    means = over_photos(of(rows((4, 0), (0, 1), (0, 7))), torch.tensor([1, 0, 1]), 2)
     torch.testing.assert_close(means, rows((0, 1), (0.5, 0.5)))
 
 
@@ -188,7 +193,7 @@ def test_distillation_by_hand_leaves_unseen_points_alone():
     points = rows((1, 0), (1, 0), (9, 9), (1, 0)).requires_grad_()
     row = torch.tensor([1, 3, 3])  # the last two points share their features
     point = torch.tensor([1, 0, 1, 2])
-    value = distillation(points, row, rows((4, 0), (0, 1), (0, 7), (2, 2)), point)
+    value = distillation(points, row, of(rows((4, 0), (0, 1), (0, 7), (2, 2))), point)
     assert value.item() == pytest.approx((1 + 2 * (1 - math.sqrt(0.5))) / 3)
     value.backward()
     assert points.grad is not None

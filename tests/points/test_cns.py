@@ -489,7 +489,7 @@ def test_sam_is_asked_at_the_pixels_of_the_photo(tmp_path):
     photo = Photo("a", tmp_path / "a.png", Camera(np.eye(3), np.eye(4), 90, 160))
     sam = load_sam_features(Latent(weights="mini"), tmp_path)
     cols = torch.tensor([20, 40, 60, 100, 120, 140])
-    found = sam.at(photo, torch.stack([torch.full_like(cols, 45), cols], 1))
+    found = sam.at(photo, torch.stack([torch.full_like(cols, 45), cols], 1)).rows()
     alike = F.cosine_similarity(found[:, None], found[None], dim=2)
     within = torch.cat([alike[:3, :3].flatten(), alike[3:, 3:].flatten()])
     assert within.min() > alike[:3, 3:].max()

@@ -120,7 +120,7 @@ def test_the_loss_is_between_points_of_pairs_and_projected_features(method, inde
     module.temperature = 0.2
     batch = batch_of(module)
     points = module.model(batch.scans.points)[IMAGE][batch.point]
-    shown = F.linear(batch.features, module.model.projection.weight, module.model.projection.bias)
+    shown = F.linear(batch.features.rows(), module.model.projection.weight, module.model.projection.bias)
     if method == "ppkt":
         expected = point_pixel_contrast(points, shown, 0.2)
     else:

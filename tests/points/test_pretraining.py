@@ -145,13 +145,14 @@ def test_pixels_of_pairs_show_their_points(index, teacher):
         upper = grid[top, left] * (1 - x + left) + grid[top, right] * (x - left)
         lower = grid[low, left] * (1 - x + left) + grid[low, right] * (x - left)
         expected = upper * (1 - y + top) + lower * (y - top)
-        torch.testing.assert_close(batch.features[k], expected.float(), rtol=5e-3, atol=5e-3)
+        torch.testing.assert_close(batch.features.rows()[k], expected.float(), rtol=5e-3, atol=5e-3)
 
 
 def test_augmentation_moves_points_but_neither_pairs_nor_cells(index, teacher):
     plain, turned = paired(index, teacher, sweeps=2)[0, 1], paired(index, teacher, Augment(), sweeps=2)[0, 1]
-    for name in ("cell", "point", "features"):
+    for name in ("cell", "point"):
         torch.testing.assert_close(getattr(turned, name), getattr(plain, name))
+    torch.testing.assert_close(turned.features.rows(), plain.features.rows())
     assert not torch.allclose(turned.scans.points.places, plain.scans.points.places)
     first = plain.scans.points.batch == 0
     moved = [batch.scans.points.places for batch in (plain, turned)]
@@ -262,14 +263,16 @@ def test_each_head_learns_by_the_loss_that_was_asked_for(semantic, agreement, in
     heads = found.model(batch.scans.points, batch.point)
     points, local, cell = heads[TEXT], heads[LOCAL], batch.cell[batch.point]
     row = torch.arange(len(points))
-    pixels = F.normalize(batch.features, dim=1)
+    pixels = F.normalize(batch.features.rows(), dim=1)
     labels = (pixels @ text.T).argmax(dim=1)
     named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic]
     named = named(points, row, labels, text)
     agreed = {
-        "paper": lambda: spatial_temporal(F.normalize(local, dim=1), row, pixels, labels, text, cell),
+        "paper": lambda: spatial_temporal(
+            local, row, batch.features.unit(), labels, text, cell, directions=True
+        ),
         "released": lambda: spatial_temporal(local, row, None, labels, text, cell),
-        "cosine": lambda: pixel_cosine(local, row, pixels),
+        "cosine": lambda: pixel_cosine(local, row, batch.features.unit()),
     }[agreement]()
     losses = found.losses(batch)
     torch.testing.assert_close(losses["semantic"], 3 * named)
@@ -303,7 +306,7 @@ class Rounded(torch.nn.Module):
 def test_distractors_teach_nothing(index, teacher):
     samples = paired(index, teacher)
     batch = samples[0, 0]
-    direction = F.normalize(batch.features.mean(dim=0), dim=0)
+    direction = F.normalize(batch.features.rows().mean(dim=0), dim=0)
     text = torch.stack([-direction, direction, direction])  # everything looks like the second
     assert consistency(samples, text[:2], 1).losses(batch)["semantic"].item() == 0
     assert consistency(samples, text[:3], 2).losses(batch)["semantic"].item() > 0
@@ -331,7 +334,7 @@ def test_training_takes_the_best_text_that_is_not_doubted(index, teacher):
     samples = paired(index, teacher)
     batch = samples.collate([samples[0, 0], samples[0, 3]])
     text = F.normalize(torch.randn(5, teacher.clip.d, generator=torch.Generator().manual_seed(1)), dim=1)
-    scores = F.normalize(batch.features, dim=1) @ text.T
+    scores = F.normalize(batch.features.rows(), dim=1) @ text.T
     common = scores.argmax(dim=1).mode().values
     doubted = torch.zeros(len(scores), 5, dtype=torch.bool)
     doubted[::2, common] = True
@@ -483,7 +486,7 @@ def test_self_training_takes_the_networks_own_names_from_its_epoch_on(index, tea
     points = taught.model(batch.scans.points)[TEXT][batch.point]
     names = {
         "own": (points @ text.T).argmax(dim=1),
-        "pixels": (F.normalize(batch.features, dim=1) @ text.T).argmax(dim=1),
+        "pixels": (F.normalize(batch.features.rows(), dim=1) @ text.T).argmax(dim=1),
     }
     assert (names["own"] != names["pixels"]).any()
     expected = {whose: F.cross_entropy(points @ text.T, labels) for whose, labels in names.items()}
