@@ -133,6 +133,14 @@ def test_agreement_equals_a_slow_loop_with_its_gradient(with_pixels):
     torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, slow)))
 
 
+def test_agreement_of_directions_is_that_of_unit_features_with_its_gradient():
+    points, pixels, text, labels, cell = drawn(50, 4, 6, 3, seed=5)
+    value = spatial_temporal(points, EACH, of(pixels), labels, text, cell, directions=True)
+    unit = spatial_temporal(F.normalize(points, dim=1), EACH, of(pixels), labels, text, cell)
+    torch.testing.assert_close(value, unit)
+    torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, unit)))
+
+
 def test_agreement_does_not_depend_on_the_order_of_pairs():
     points, pixels, text, labels, cell = drawn(30, 4, 6, 5, seed=3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))

@@ -32,6 +32,7 @@ from pointcloud.objectives.clip2scene import (
     spatial_temporal,
 )
 from pointcloud.paired import PairedSamples
+from pointcloud.pixels import PixelFeatures
 from pointcloud.pretrain import LOCAL, Consistency
 from pointcloud.pretrain_command import Clip2Scene, Cns
 from pointcloud.runs import TEXT, load_run
@@ -264,15 +265,14 @@ def test_each_head_learns_by_the_loss_that_was_asked_for(semantic, agreement, in
     points, local, cell = heads[TEXT], heads[LOCAL], batch.cell[batch.point]
     row = torch.arange(len(points))
     pixels = F.normalize(batch.features.rows(), dim=1)
+    shown = PixelFeatures.of(pixels)
     labels = (pixels @ text.T).argmax(dim=1)
     named = {"paper": semantic_contrast, "released": semantic_cross_entropy}[semantic]
     named = named(points, row, labels, text)
     agreed = {
-        "paper": lambda: spatial_temporal(
-            local, row, batch.features.unit(), labels, text, cell, directions=True
-        ),
+        "paper": lambda: spatial_temporal(F.normalize(local, dim=1), row, shown, labels, text, cell),
         "released": lambda: spatial_temporal(local, row, None, labels, text, cell),
-        "cosine": lambda: pixel_cosine(local, row, batch.features.unit()),
+        "cosine": lambda: pixel_cosine(local, row, shown),
     }[agreement]()
     losses = found.losses(batch)
     torch.testing.assert_close(losses["semantic"], 3 * named)
