@@ -12,13 +12,13 @@ from ovs3d.images import read_image
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import ImageNet
 from pointcloud.frame import Frame, Scan
-from pointcloud.paired import PhotoBatch, PhotoSamples, starts
+from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
 from pointcloud.recent import Recent
 from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
-from pointcloud.samples import collate, scan_file
+from pointcloud.samples import collate, scan_file, starts
 
 
 @dataclass(frozen=True, eq=False)

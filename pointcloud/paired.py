@@ -14,7 +14,7 @@ from pointcloud.crops import cropped
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
 from pointcloud.pairing import Pairs, pair
 from pointcloud.pixels import PixelFeatures
-from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file
+from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file, starts
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
 from pointcloud.teacher import Denoising, PhotoFeatures, photos_of
@@ -153,8 +153,3 @@ def look(
     return torch.from_numpy(pairs.point), PixelFeatures.cat(
         [PixelFeatures.of(torch.zeros(0, teacher.d)), *features]
     )
-
-
-def starts(counts: Sequence[int]) -> list[int]:
-    """Where each of several parts begins."""
-    return np.cumsum([0, *counts])[:-1].tolist()

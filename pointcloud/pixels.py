@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.objectives.gathered import SHORTEST, sum_rows
+from pointcloud.samples import starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +58,11 @@ class PixelFeatures:
         """Those of one after the other."""
         if len(parts) == 1:
             return parts[0]
-        first = torch.tensor([0, *(len(part.patches) for part in parts)]).cumsum(0).tolist()
+        first = starts([len(part.patches) for part in parts])
         return cls(
             torch.cat([part.patches for part in parts]),
-            torch.cat([part.around + begin for part, begin in zip(parts, first, strict=False)]),
-            torch.cat([part.patch + begin for part, begin in zip(parts, first, strict=False)]),
+            torch.cat([part.around + begin for part, begin in zip(parts, first, strict=True)]),
+            torch.cat([part.patch + begin for part, begin in zip(parts, first, strict=True)]),
             torch.cat([part.weight for part in parts]),
         )
 
@@ -80,7 +81,8 @@ class PixelFeatures:
 
     def rows(self) -> Float[Tensor, "m d"]:
         """The feature of each pixel."""
-        return self._mixed(self.patches)
+        weights = self.weight.new_ones(len(self))
+        return self.sums(weights, torch.arange(len(self), device=self.patch.device), len(self))
 
     def unit(self) -> "PixelFeatures":
         """The same with features of unit length."""
@@ -91,26 +93,12 @@ class PixelFeatures:
 
     def scores(self, text: Float[Tensor, "k d"]) -> Float[Tensor, "m k"]:
         """Products with texts."""
-        return self._mixed(self.patches @ text.T)
+        return replace(self, patches=self.patches @ text.T).rows()
 
     def sums(self, weights: Float[Tensor, " m"], into: Int64[Tensor, " m"], n: int) -> Float[Tensor, "n d"]:
         """Add weight times the feature of a pixel to a row of the result, for each pixel."""
         p = max(len(self.patches), 1)
         once, which = (into * p + self.patch).unique(return_inverse=True)
         weight = self.weight.new_zeros(len(once), 4).index_add(0, which, weights[:, None] * self.weight)
-        return _mixed(self.patches, self.around[once % p], weight, once // p, n)
-
-    def _mixed(self, values: Float[Tensor, "p c"]) -> Float[Tensor, "m c"]:
-        """Values of patches, mixed at each pixel."""
-        each = torch.arange(len(self), device=self.patch.device)
-        return _mixed(values, self.around[self.patch], self.weight, each, len(self))
-
-
-def _mixed(
-    values: Float[Tensor, "p c"],
-    of: Int64[Tensor, "m 4"],
-    weight: Float[Tensor, "m 4"],
-    into: Int64[Tensor, " m"],
-    n: int,
-) -> Float[Tensor, "n c"]:
-    return sum_rows(values, of.flatten(), weight.flatten(), into.repeat_interleave(4), n)
+        around, into = self.around[once % p].flatten(), (once // p).repeat_interleave(4)
+        return sum_rows(self.patches, around, weight.flatten(), into, n)

@@ -188,3 +188,8 @@ class Steps(Sampler):
         for step in range(self.first, len(self)):
             start = (step * self.world + self.rank) * self.batch_size
             yield [(self.epoch, int(item)) for item in order[start : start + self.batch_size]]
+
+
+def starts(counts: Sequence[int]) -> list[int]:
+    """Where each of several parts begins."""
+    return np.cumsum([0, *counts])[:-1].tolist()

@@ -14,9 +14,9 @@ from ovs3d.images import read_image
 from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.id_maps import ids_of_png, png_of_ids
-from pointcloud.paired import PhotoBatch, PhotoSamples, starts
+from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import pair
-from pointcloud.samples import collate, scan_file
+from pointcloud.samples import collate, scan_file, starts
 from pointcloud.teacher import Backbone
 
 

@@ -57,8 +57,7 @@ class PhotoFeatures(ABC):
         self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]
     ) -> Float[Tensor, "n 2"]:
         """(row, col) of the centres of pixels in cells of a grid that covers the photo, from its corner."""
-        size = torch.tensor([photo.camera.height, photo.camera.width])
-        return (row_col + 0.5) / size * torch.tensor(grid)
+        return _shares(photo, row_col) * torch.tensor(grid)
 
     def fill(self, photos: Iterable[Path]) -> int:
         """Compute what is missing, with a bar of progress; returns the bytes of all maps."""
@@ -69,10 +68,14 @@ def sample(
     grid: Float[Tensor, "d gh gw"], photo: Photo, row_col: Int64[Tensor, "n 2"]
 ) -> Float[Tensor, "n d"]:
     """Values of a grid that covers a photo at some of its pixels, between the centres of cells linearly."""
-    size = torch.tensor([photo.camera.height, photo.camera.width])
     # (x, y), -1 and 1 at the borders of the photo
-    places = ((row_col + 0.5) / size * 2 - 1).flip(1).float()
+    places = (_shares(photo, row_col) * 2 - 1).flip(1).float()
     return at_places(grid, places)
+
+
+def _shares(photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+    """Where the centres of pixels are, as shares of the height and the width of their photo."""
+    return (row_col + 0.5) / torch.tensor([photo.camera.height, photo.camera.width])
 
 
 def pixels_of(photo: Photo) -> Int64[Tensor, "n 2"]:

@@ -41,7 +41,7 @@ class _SumRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, row: Tensor, weights: Tensor, into: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(values, row, weights, into)
-        order = into.argsort()
+        order = into.argsort(stable=True)  # the same sums, to the last bit, of the same rows
         begin = into.bincount(minlength=n).cumsum(0).roll(1)
         begin[:1] = 0
         return F.embedding_bag(row[order], values, begin, mode="sum", per_sample_weights=weights[order])

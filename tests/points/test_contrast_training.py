@@ -1,6 +1,7 @@
 """PPKT and SLidR learn without labels, go on after a kill, and end in a trunk to fine-tune."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,8 @@ def test_a_step_without_photos_costs_nothing(method, index):
 def test_ppkt_draws_other_pairs_in_each_step_and_no_more_than_there_are(index, monkeypatch):
     module = training("ppkt", index, matches=50)
     batch, drawn = batch_of(module), []
-    every_point, every_pixel = module.points(batch), module.model.projection(batch.features.rows())
+    every_point, seen = module.points(batch), batch.features
+    every_pixel = replace(seen, patches=module.model.projection(seen.patches)).rows()
 
     def noted(points, pixels, temperature):
         drawn.append((points.detach(), pixels.detach()))
@@ -159,7 +161,7 @@ def test_ppkt_draws_other_pairs_in_each_step_and_no_more_than_there_are(index, m
     assert not torch.equal(one, other)
     assert len(all_points) == len(batch.point)
     for point, pixel in zip(one, pixels, strict=True):
-        here = torch.isclose(every_pixel, pixel, atol=1e-6).all(dim=1)
+        here = (every_pixel == pixel).all(dim=1)
         assert (every_point[here] == point).all(dim=1).any()  # they belong together
 
 
