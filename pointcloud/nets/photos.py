@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small, segmentation
@@ -22,11 +23,11 @@ from pointcloud.config import ImageNetName
 def _small_lraspp(num_classes: int, **of_weights: None) -> segmentation.LRASPP:
     """Lite R-ASPP on the smaller MobileNetV3, which torchvision has no name for; weights are random.
 
-    Its features are 8 times as coarse as the photo, of 24 channels, and 16 times, of 576.
+    Its features are 4 times as coarse as the photo, of 16 channels, 8 times, of 24, and 16 times, of 576.
     """
     trunk = mobilenet_v3_small(weights=None, dilated=True).features
     return segmentation.LRASPP(
-        create_feature_extractor(trunk, {"2": "low", "12": "high"}), 24, 576, num_classes
+        create_feature_extractor(trunk, {"1": "fine", "2": "low", "12": "high"}), 24, 576, num_classes
     )
 
 
@@ -36,6 +37,8 @@ _BUILDERS = {
     "deeplabv3-resnet101": segmentation.deeplabv3_resnet101,
     "lraspp-mobilenet": _small_lraspp,
 }
+_FINE, _MIXED = 16, 64
+"""Channels of the features that are 4 times as coarse as the photo, and of what is mixed from all."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's photos: what self-supervised backbones were trained with."""
 _WRAPPERS = ("state_dict", "model", "teacher")
@@ -44,7 +47,7 @@ _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encod
 
 
 class PhotoNet(nn.Module):
-    """From photos to features of pixels, 8 times as coarse; DeepLabV3 with MobileNet: 16 times."""
+    """From photos to features of pixels, 8 times as coarse; DeepLabV3 with MobileNet: 16 times, Lite R-ASPP: 4."""
 
     mean: Tensor
     std: Tensor
@@ -101,19 +104,32 @@ class PhotoNet(nn.Module):
 
 
 class _LiteContext(nn.Module):
-    """What a head of Lite R-ASPP reads: fine features of few channels, and coarse ones gated by those of the photo."""
+    """What a head of Lite R-ASPP reads: fine features of few channels, and coarse ones gated by those of the photo.
+
+    Beside them are still finer ones, and a 3x3 mixture of all, as in DeepLabV3+'s decoder (Chen et al., ECCV 2018,
+    section 3.1): small things need both.
+    """
 
     def __init__(self, head: LRASPPHead) -> None:
         super().__init__()
         self.coarse, self.gate = head.cbr, head.scale
-        self.channels = head.low_classifier.in_channels + head.high_classifier.in_channels
+        given = _FINE + head.low_classifier.in_channels + head.high_classifier.in_channels
+        self.mixture = nn.Sequential(
+            nn.Conv2d(given, _MIXED, 3, padding=1, bias=False), nn.BatchNorm2d(_MIXED), nn.ReLU()
+        )
+        self.channels = given + _MIXED
 
     def forward(
-        self, low: Float[Tensor, "p _ gh gw"], high: Float[Tensor, "p _ _ _"]
+        self,
+        fine: Float[Tensor, "p _ gh gw"],
+        low: Float[Tensor, "p _ _ _"],
+        high: Float[Tensor, "p _ _ _"],
     ) -> Float[Tensor, "p _ gh gw"]:
         coarse = self.coarse(high) * self.gate(high)
-        coarse = nn.functional.interpolate(coarse, low.shape[2:], mode="bilinear", align_corners=False)
-        return torch.cat([low, coarse], dim=1)
+        size = fine.shape[2:]
+        others = [F.interpolate(each, size, mode="bilinear", align_corners=False) for each in (low, coarse)]
+        x = torch.cat([fine, *others], dim=1)
+        return torch.cat([x, self.mixture(x)], dim=1)
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:

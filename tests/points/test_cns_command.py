@@ -255,7 +255,7 @@ def test_every_parameter_of_the_network_of_photos_learns_in_one_group(name):
     assert {id(p) for p in net.heads.parameters()} == {id(p) for p in ends}
 
 
-@pytest.mark.parametrize(("name", "cells"), [("deeplabv3-mobilenet", (3, 4)), ("lraspp-mobilenet", (6, 8))])
+@pytest.mark.parametrize(("name", "cells"), [("deeplabv3-mobilenet", (3, 4)), ("lraspp-mobilenet", (12, 16))])
 def test_the_network_of_photos_answers_in_all_heads(name, cells):
     net = PhotoNet(name, {"final": 5, "latent": 3}).eval()
     found = net(torch.rand(2, 3, 48, 64))
@@ -265,7 +265,7 @@ def test_the_network_of_photos_answers_in_all_heads(name, cells):
     }
 
 
-def test_a_head_of_lite_raspp_is_torchvisions():
+def test_a_head_of_lite_raspp_is_torchvisions_where_finer_features_say_nothing():
     torch.manual_seed(0)
     theirs = LRASPPHead(24, 576, 5, 128).eval()
     net = PhotoNet("lraspp-mobilenet", {"final": 5}).eval()
@@ -273,10 +273,12 @@ def test_a_head_of_lite_raspp_is_torchvisions():
     net.context.gate.load_state_dict(theirs.scale.state_dict())
     low, high, mine = theirs.low_classifier, theirs.high_classifier, net.heads["final"]
     features = {"low": torch.randn(2, 24, 6, 8), "high": torch.randn(2, 576, 3, 4)}
+    fine = torch.randn(2, 16, 6, 8)
     with torch.no_grad():
-        mine.weight.copy_(torch.cat([low.weight, high.weight], dim=1))
+        silent = torch.zeros(5, 16, 1, 1), torch.zeros(5, 64, 1, 1)
+        mine.weight.copy_(torch.cat([silent[0], low.weight, high.weight, silent[1]], dim=1))
         mine.bias.copy_(low.bias + high.bias)
-        torch.testing.assert_close(mine(net.context(*features.values())), theirs(features))
+        torch.testing.assert_close(mine(net.context(fine, *features.values())), theirs(features))
 
 
 def test_a_damaged_network_of_photos_is_refused(trained, tmp_path):
