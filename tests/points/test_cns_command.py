@@ -255,6 +255,14 @@ def test_every_parameter_of_the_network_of_photos_learns_in_one_group(name):
     assert {id(p) for p in net.heads.parameters()} == {id(p) for p in ends}
 
 
+def test_all_features_of_the_small_network_of_photos_have_a_say_in_its_answers():
+    torch.manual_seed(0)
+    net = PhotoNet("lraspp-mobilenet", {"final": 5})
+    net(torch.rand(2, 3, 96, 128))["final"].square().sum().backward()
+    for kernel in net.heads["final"].weight, net.context.mixture[0].weight, net.context.coarse[0].weight:
+        assert kernel.grad.abs().sum(dim=(0, 2, 3)).all()
+
+
 @pytest.mark.parametrize(("name", "cells"), [("deeplabv3-mobilenet", (3, 4)), ("lraspp-mobilenet", (12, 16))])
 def test_the_network_of_photos_answers_in_all_heads(name, cells):
     net = PhotoNet(name, {"final": 5, "latent": 3}).eval()
