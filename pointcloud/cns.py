@@ -104,12 +104,11 @@ class CrossModal(PairedTraining):
                 else:
                     slow.copy_(fast)
 
-    @staticmethod
     def _answers(
-        model: BothNetworks, batch: MemberBatch
+        self, model: BothNetworks, batch: MemberBatch
     ) -> tuple[Mapping[str, Tensor] | None, Mapping[str, Tensor]]:
-        """Of the network of photos, if there is one, and of that of points."""
-        seen = None if model.image is None else model.image(batch.images)
+        """Of the network of photos, if there is one, classes in the place of CLIP's features; of that of points."""
+        seen = None if model.image is None else model.image(batch.images, {TEXT: self.text})
         return seen, model(batch.scans.points, batch.shown)
 
     def _logits(
@@ -120,8 +119,7 @@ class CrossModal(PairedTraining):
             points = felt[TEXT].float() @ self.text.T
             if seen is None:
                 return points.new_zeros(len(batch.point), len(self.text)), points
-            scores = torch.einsum("pdhw,kd->pkhw", seen[TEXT].float(), self.text)
-            return at_members(scores, batch.photo, batch.place), points
+            return at_members(seen[TEXT], batch.photo, batch.place), points
 
     @torch.no_grad()
     def _labels(self, batch: MemberBatch, pixels: Tensor, points: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from markdown_table import table
 from readme_table import with_tables
 
 DOCS = Path(__file__).parent.parent / "docs"
+_LEAST, _MOST = ", least", ", most"
+"""Ends of names in reports of several runs."""
 
 HEAD = """# Results
 
@@ -305,15 +307,33 @@ def _pretraining(report: dict) -> str:
 
 
 def _label_free(file: str, report: dict) -> str:
-    """A line for each variant on each kind of world, whatever was measured of it."""
+    """A line for each variant on each kind of world, whatever was measured of it; then one for each difference."""
     metrics = report["metrics"]
-    columns = list(dict.fromkeys(name for found in metrics.values() for name in found))
-    rows = [
-        (name, *(_figure(found[column]) if column in found else "" for column in columns))
-        for name, found in metrics.items()
-    ]
-    head = (f"{report['split']}; {report['protocol']}", *(column.replace("_", " ") for column in columns))
-    return _table(f"{report['task']} (`docs/reports/{file}.json`)", head, rows) + _machine(report)
+    differences = {name: found for name, found in metrics.items() if ", less " in name}
+    others = {name: found for name, found in metrics.items() if name not in differences}
+    parts = [f"## {report['task']} (`docs/reports/{file}.json`)\n"]
+    parts.append(_of_runs(f"{report['split']}; {report['protocol']}", others))
+    if differences:
+        parts.append(_of_runs("the same seeds beside each other", differences))
+    return "\n".join(parts) + _machine(report)
+
+
+def _of_runs(first: str, metrics: dict[str, dict[str, float]]) -> str:
+    """Where runs differ, the least and the most of them stand beside the mean."""
+    columns = dict.fromkeys(name for found in metrics.values() for name in found)
+    columns = [name for name in columns if not name.endswith((_LEAST, _MOST))]
+    columns.sort(key=lambda name: name == "runs")
+    head = (first, *(column.replace("_", " ") for column in columns))
+    return table(
+        head, [(name, *(_with_spread(found, c) for c in columns)) for name, found in metrics.items()]
+    )
+
+
+def _with_spread(found: dict[str, float], column: str) -> str:
+    if column not in found:
+        return ""
+    least, most = (_figure(found.get(column + end, found[column])) for end in (_LEAST, _MOST))
+    return _figure(found[column]) + (f" ({least} to {most})" if least != most else "")
 
 
 def _seeds(report: dict) -> str:

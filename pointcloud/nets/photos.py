@@ -6,6 +6,7 @@ section 6.4).
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -70,10 +71,21 @@ class PhotoNet(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
 
-    def forward(self, images: Float[Tensor, "p 3 h w"]) -> dict[str, Float[Tensor, "p _ gh gw"]]:
-        """What each head says; colours are 0..1. In training, two photos at least: their means are normalised too."""
+    def forward(
+        self,
+        images: Float[Tensor, "p 3 h w"],
+        directions: Mapping[str, Float[Tensor, "k _"]] = MappingProxyType({}),
+    ) -> dict[str, Float[Tensor, "p _ gh gw"]]:
+        """What each head says; colours are 0..1. In training, two photos at least: their means are normalised too.
+
+        Args:
+            directions: for heads of which only products with these are wanted: k channels in the place of theirs.
+        """
         x = self.context(*self.backbone((images - self.mean) / self.std).values())
-        return {name: head(x) for name, head in self.heads.items()}
+        return {
+            name: _along(directions[name], head, x) if name in directions else head(x)
+            for name, head in self.heads.items()
+        }
 
     def load_backbone(self, path: Path) -> None:
         """Take a backbone that was trained without labels, for instance MoCo's or DINO's ResNet-50.
@@ -130,6 +142,12 @@ class _LiteContext(nn.Module):
         others = [F.interpolate(each, size, mode="bilinear", align_corners=False) for each in (low, coarse)]
         x = torch.cat([fine, *others], dim=1)
         return torch.cat([x, self.mixture(x)], dim=1)
+
+
+def _along(directions: Tensor, head: nn.Conv2d, x: Tensor) -> Tensor:
+    """Products of a head's answers with directions, by one kernel for both: few directions cost less than the head."""
+    kernel = torch.einsum("kd,dcij->kcij", directions, head.weight)
+    return F.conv2d(x, kernel, directions @ head.bias)
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:
