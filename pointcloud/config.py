@@ -223,6 +223,9 @@ class ImageNet:
     """Rows of the crops that it is trained on,"""
     width: int = 416
     """and columns; 224 x 416 in CLIP2Scene."""
+    crops: Literal["any", "largest"] = "any"
+    """any: of 0.3 to 1 of a photo's area (CLIP2Scene). largest: in the proportions of height and width, what the photo
+    holds of them, as large as it will be seen later: learnt in fewer steps."""
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
     flip: bool = True

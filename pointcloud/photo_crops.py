@@ -42,9 +42,15 @@ class PhotoCrop:
 
 
 def draw(height: int, width: int, how: ImageNet, random: np.random.Generator) -> PhotoCrop:
-    """A crop of 0.3 to 1 of a photo's area and 14:9 to 17:9 (CLIP2Scene), mirrored as the settings say."""
-    drawn = (draw_crop(height, width, random) for _ in range(TRIES))
-    top, left, rows, cols = next(filter(None, drawn), (0, 0, height, width))
+    """A crop of a photo, mirrored as the settings say: of 0.3 to 1 of its area and 14:9 to 17:9 (CLIP2Scene), or the
+    largest of the proportions that the network sees."""
+    if how.crops == "largest":
+        scale = min(height / how.height, width / how.width)
+        rows, cols = round(scale * how.height), round(scale * how.width)
+        top, left = random.integers([height - rows + 1, width - cols + 1]).tolist()
+    else:
+        drawn = (draw_crop(height, width, random) for _ in range(TRIES))
+        top, left, rows, cols = next(filter(None, drawn), (0, 0, height, width))
     return PhotoCrop(top, left, rows, cols, how.flip and random.random() < 0.5)
 
 

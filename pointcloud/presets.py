@@ -21,7 +21,7 @@ _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
 _UNTESTED = Pairing(visibility="none")
-_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, pixels=1024)
+_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, crops="largest", pixels=1024)
 _WEAKLY = Latent(weight=0.1)
 _BY_COLOR = Masks("felzenszwalb")
 
@@ -91,10 +91,11 @@ class CnsScanNet(Cns):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
-    """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, labels that
-    both networks give together, and a latent space that counts little."""
+    """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, rare classes
+    that count more, labels that both networks give together, and a latent space that counts little."""
 
     refine: Refine = "soft"
+    balance: float = 0.25
     ensemble: bool = True
     align: bool = True
     latent: Latent = _WEAKLY

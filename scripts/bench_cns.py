@@ -174,7 +174,7 @@ class BenchCns(BenchWorlds):
 def _command(kind: Kind, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
     same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
-    return replace(PRESET, balance=kind.clip2scene.balance, **(same | TRAINED[variant]))
+    return replace(PRESET, **(same | TRAINED[variant]))
 
 
 if __name__ == "__main__":

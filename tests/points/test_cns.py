@@ -159,6 +159,19 @@ def test_crops_lie_within_the_photo_and_differ():
     assert not any(draw(90, 160, ImageNet(flip=False), random).mirrored for _ in range(20))
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(90, 160, (90, 160)), (120, 160, (90, 160)), (90, 200, (90, 160))]
+)
+def test_the_largest_crops_keep_the_proportions_of_the_network(height, width, size):
+    random, how = np.random.default_rng(0), ImageNet(height=45, width=80, crops="largest")
+    crops = [draw(height, width, how, random) for _ in range(20)]
+    assert {(crop.height, crop.width) for crop in crops} == {size}
+    assert all(0 <= crop.top <= height - size[0] and 0 <= crop.left <= width - size[1] for crop in crops)
+    places = {(crop.top, crop.left) for crop in crops}
+    assert len(places) == 1 if size == (height, width) else len(places) > 10
+    assert {crop.mirrored for crop in crops} == {True, False}
+
+
 def test_light_changes_colours_within_their_range():
     image = torch.rand(3, 8, 8)
     changed = in_other_light(image, 0.5, np.random.default_rng(0))
