@@ -144,8 +144,10 @@ class _LiteContext(nn.Module):
         return torch.cat([x, self.mixture(x)], dim=1)
 
 
-def _along(directions: Tensor, head: nn.Conv2d, x: Tensor) -> Tensor:
+def _along(directions: Tensor, head: nn.Module, x: Tensor) -> Tensor:
     """Products of a head's answers with directions, by one kernel for both: few directions cost less than the head."""
+    assert isinstance(head, nn.Conv2d)
+    assert head.bias is not None
     kernel = torch.einsum("kd,dcij->kcij", directions, head.weight)
     return F.conv2d(x, kernel, directions @ head.bias)
 
