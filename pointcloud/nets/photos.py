@@ -145,11 +145,15 @@ class _LiteContext(nn.Module):
 
 
 def _along(directions: Tensor, head: nn.Module, x: Tensor) -> Tensor:
-    """Products of a head's answers with directions, by one kernel for both: few directions cost less than the head."""
+    """Products of a head's answers with directions, by one kernel for both: few directions cost less than the head.
+
+    Directions may be much alike, so products are not rounded as mixed precision rounds features.
+    """
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
-    kernel = torch.einsum("kd,dcij->kcij", directions, head.weight)
-    return F.conv2d(x, kernel, directions @ head.bias)
+    with torch.autocast(x.device.type, enabled=False):
+        kernel = torch.einsum("kd,dcij->kcij", directions, head.weight)
+        return F.conv2d(x.float(), kernel, directions @ head.bias)
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:

@@ -273,6 +273,12 @@ def test_the_network_of_photos_answers_in_all_heads(name, cells):
     }
 
 
+def test_products_with_directions_are_not_rounded_in_mixed_precision():
+    net = PhotoNet("lraspp-mobilenet", {"final": 5}).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(torch.rand(1, 3, 48, 64), {"final": torch.eye(5)})["final"].dtype == torch.float32
+
+
 def test_a_head_of_lite_raspp_is_torchvisions_where_finer_features_say_nothing():
     torch.manual_seed(0)
     theirs = LRASPPHead(24, 576, 5, 128).eval()
