@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pointcloud.objectives.gathered import SHORTEST, sum_rows
+from pointcloud.gathered import SHORTEST, sum_rows
 from pointcloud.samples import starts
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pointcloud.distributed import mean_over_all
-from pointcloud.objectives.gathered import dot_rows, lengths, sum_rows
+from pointcloud.gathered import dot_rows, lengths, sum_rows
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.pixels import PixelFeatures
 

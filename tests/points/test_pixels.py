@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pointcloud.objectives.gathered import dot_rows, sum_rows
+from pointcloud.gathered import dot_rows, sum_rows
 from pointcloud.pixels import PixelFeatures
 
 SUMS = torch.tensor([2, 0, 2, 2, 4])
