@@ -1,18 +1,22 @@
 """Where models run."""
 
+import os
+
 import torch
 
 from ovs3d.errors import InputError
 
 
 def usable_device(name: str | None) -> str:
-    """A device that can be used; None: CUDA where there is one.
+    """A device that can be used; None: CUDA where there is one, and of several processes each its own.
 
     Raises:
         InputError: unknown, or not there.
     """
     if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        rank = os.environ.get("LOCAL_RANK")
+        there = "cuda" if rank is None else f"cuda:{rank}"
+        return there if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:

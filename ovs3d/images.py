@@ -44,6 +44,21 @@ def read_grey(path: Path) -> UInt8[Tensor, "h w"]:
         return torch.from_numpy(np.array(image.convert("L")))
 
 
+def read_ids(path: Path) -> UInt8[Tensor, "h w"]:
+    """The numbers of a grey image, or the rows of the palette that a coloured one names, as label images have them.
+
+    Raises:
+        InputError: as `read_image`, or the pixels are colours.
+    """
+    with _open(path) as image:
+        _refuse_deep(path, image)
+        if image.mode not in ("L", "P"):
+            raise InputError(
+                f"{path}: expected an id per pixel, grey or with a palette, found colours ({image.mode})"
+            )
+        return torch.from_numpy(np.array(image))
+
+
 def read_depth(path: Path) -> Float[Tensor, "h w"]:
     """The numbers of a depth image, of any depth of bits, or of a ``.npy`` file, as stored; 0 is unknown.
 

@@ -28,8 +28,8 @@ class Finetune(Training):
     head: Literal["linear", "text"] = "linear"
     """linear: one output per class, as published. text: CLIP's space, so that the run may be asked for new words."""
     weights: str | None = None
-    """CLIP weights of the texts, for --head text. Default: what ovs3d.yaml in the data set's folder names, else
-    ViT-B-16/openai."""
+    """CLIP weights of the texts, for --head text. Default: those of --init, else what ovs3d.yaml in the data set's
+    folder names, else ViT-B-16/openai."""
     freeze: bool = False
     """Train the head alone, on the trunk of --init as it is (linear probe)."""
 

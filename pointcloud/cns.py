@@ -134,7 +134,8 @@ class CrossModal(PairedTraining):
             self.slow.eval()
             pixels, points = self._logits(*self._answers(self.slow, batch), batch)
         how = self.command
-        of_photos = votes(pixels.softmax(dim=1), how.refine).masked_fill(~batch.inside[:, None], 0)
+        unseen = ~batch.inside[:, None] if self.model.image else torch.ones_like(batch.inside)[:, None]
+        of_photos = votes(pixels.softmax(dim=1), how.refine).masked_fill(unseen, 0)
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
         said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
@@ -151,6 +152,8 @@ class CrossModal(PairedTraining):
         shares = np.array(self.command.switch_probs) / sum(self.command.switch_probs)
         if self.command.switch_unit == "step":
             return torch.full_like(mask, int(random.choice(3, p=shares)))
+        if not len(mask):
+            return mask
         alone = mask < 0
         unit = torch.where(alone, alone.cumsum(0) + mask.max(), mask)
         drawn = random.choice(3, size=int(unit.max()) + 1, p=shares)
@@ -241,7 +244,6 @@ def _check(command: Cns) -> None:
         ("ema", command.ema, 0, 0.999999),
         ("margin", command.margin, 0, 1),
         ("balance", command.balance, 0, 1),
-        ("photos", command.photos, 0, 10**6),
         ("image.pixels", command.image.pixels, 1, 10**7),
         ("image.height", command.image.height, 32, 10**4),
         ("image.width", command.image.width, 32, 10**4),
@@ -272,7 +274,7 @@ def _with_photos(scans: Samples, command: Cns) -> Samples:
     photos = {each: len(scans.index[each].photos) for each in scans.positions}
     fewest = min(count for count in photos.values() if count)
     each = min(command.photos, fewest) if command.photos else fewest
-    if each * command.fit.batch_size < 2 and command.image.name != "none":
+    if each * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
         raise InputError(
             f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
             "wants two: take a larger --fit.batch-size"

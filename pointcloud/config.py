@@ -245,7 +245,8 @@ class Training:
     root: Path | None = None
     """Where the data set lies now, if it was moved since."""
     init: Path | None = None
-    """Trunk to start from: the folder of a run, or a checkpoint in SLidR's format. Default: random."""
+    """Trunk to start from: the folder of a run, or a checkpoint of SLidR, or of SPVCNN by torchsparse, whose kernels
+    are turned. Default: random."""
     percent: float = 100.0
     """Share of the frames, and of their labels, to train on: 1, 5, 10, 25 or 100."""
     share: Literal["scene", "frame"] = "scene"

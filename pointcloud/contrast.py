@@ -1,7 +1,7 @@
 """``ovs3d-points pretrain ppkt`` and ``slidr``: points are matched with what a self-supervised model sees in photos.
 
-As published but for the photos, which are looked at once and never cropped or mirrored, and for the image model: DINO's
-tokens on a grid of patches stand for a ResNet's features.
+As published but for the photos, which are looked at once and never cropped or mirrored, for cuboids, which SLidR cuts
+out of scans and we do not, and for the image model: DINO's tokens on a grid of patches stand for a ResNet's features.
 """
 
 from __future__ import annotations

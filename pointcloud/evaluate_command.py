@@ -28,7 +28,7 @@ from pointcloud.masks import load_masks
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
 from pointcloud.runs import load_run, text_embeddings
-from pointcloud.samples import Samples
+from pointcloud.samples import Samples, scan_file
 from pointcloud.teacher import load_teacher, photos_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def evaluate(command: Evaluate) -> Path:
     began = time.monotonic()
     index = read_index(command.index, command.root)
     classes = index.dataset.classes
+    if command.rotations < 1:
+        raise InputError(f"--rotations is 1 or more, not {command.rotations}")
+    if not classes:
+        raise InputError(
+            f"the index of {index.dataset.root} has no classes to compare with: infer and view need none"
+        )
     vocabulary = command.vocabulary() or Vocabulary(classes)
     if len(vocabulary.names) != len(classes):
         raise InputError(
@@ -53,6 +59,10 @@ def evaluate(command: Evaluate) -> Path:
     if (command.predictions or command.shown) and command.of == "photos":
         raise InputError("--predictions and --shown are about points: leave out --of photos")
     positions = index.select(command.split)
+    if command.of != "photos" and all(scan_file(index[position]).labels is None for position in positions):
+        raise InputError(
+            f"no scan of split {command.split!r} has labels to compare with: infer and view need none"
+        )
     if command.shown or command.run_folder is None:
         photos_of(index, positions)
     ask = _clip if command.run_folder is None else _run

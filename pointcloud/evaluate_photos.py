@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.errors import InputError
-from ovs3d.images import read_grey, read_image
+from ovs3d.images import read_ids, read_image
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import labels, probabilities
 from pointcloud.clip_labels import ClipLabels
@@ -40,7 +40,7 @@ def photo_answers(segment: Segmenter, index: Index, positions: list[int]) -> Ite
         raise InputError(f"{index.dataset.root}: no photo of these frames has labels to compare with")
     for position, photo in tqdm(photos, "photos", unit="photo", leave=False):
         assert photo.labels is not None
-        truth = read_grey(photo.labels).flatten().long()
+        truth = read_ids(photo.labels).flatten().long()
         foreign = truth[(truth >= len(index.dataset.classes)) & (truth != IGNORE)].unique().tolist()
         if foreign:
             raise InputError(

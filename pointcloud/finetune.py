@@ -12,20 +12,24 @@ import lightning
 import torch
 from torch import Tensor
 
+from ovs3d.device import usable_device
+from ovs3d.errors import InputError
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
+from ovs3d.prompts.templates import TemplateName
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import similarity
 from pointcloud.distributed import mean_over_processes
 from pointcloud.evaluate import PROTOCOL, answers, confusion_of
 from pointcloud.index import IGNORE, read_index
-from pointcloud.lightning_module import PointTraining, begin, new_model, trainer
+from pointcloud.lightning_module import PointTraining, begin, check, new_model, trainer
 from pointcloud.model import PointModel
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
-from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, text_embeddings, write_run
-from pointcloud.samples import Batch, Samples
+from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, read_about, text_embeddings, write_run
+from pointcloud.samples import Batch, Samples, scan_file
+from pointcloud.sparse import use_backend
 from pointcloud.teacher import clip_weights
 
 if TYPE_CHECKING:
@@ -84,12 +88,33 @@ class Supervised(PointTraining):
         self.log("val/accuracy", pixel_accuracy(pooled), rank_zero_only=True)
 
 
+def _texts(command: Finetune, root: Path) -> tuple[str, TemplateName]:
+    """CLIP weights and sentences of the texts: those of the run whose head is kept, if it answers to texts.
+
+    Raises:
+        InputError: its head answers to texts of other weights than those that are asked for.
+    """
+    if command.init is not None and command.init.is_dir():
+        start = read_about(command.init)
+        if TEXT in start.heads:
+            if command.weights not in (None, start.weights):
+                raise InputError(
+                    f"--weights {command.weights}: the head of {command.init} answers to texts of {start.weights}"
+                )
+            return start.weights, start.template
+    return clip_weights(command.weights, root), "none"
+
+
 def finetune(command: Finetune) -> Path | None:
     """Train, write the run and the report of its held-out split; returns the report's path.
 
     A run that was interrupted goes on from its last checkpoint. Of several processes the first one reports; None in the
     others.
+
+    Raises:
+        InputError: no scan to train on, or to report on, has labels; flags that do not go with each other.
     """
+    check(command)
     began = time.monotonic()
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
@@ -97,16 +122,22 @@ def finetune(command: Finetune) -> Path | None:
     chosen = index.select("train", command.percent, command.share, command.share_from)
     samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)
     held_out = Samples(index, index.select(command.held_out), command.net)
-    text, weights = None, ""
+    for split, positions in (("train", chosen), (command.held_out, held_out.positions)):
+        if not classes or all(scan_file(index[position]).labels is None for position in positions):
+            raise InputError(
+                f"{index.dataset.root}: no scan of split {split!r} has labels of the classes of the index; training "
+                "without labels is ovs3d-points pretrain"
+            )
+    text, weights, template = None, "", "none"
     if command.head == "text":
-        weights = clip_weights(command.weights, index.dataset.root)
-        text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"))
+        weights, template = _texts(command, index.dataset.root)
+        text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"), template)
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
     model = new_model(command, heads, kept=(TEXT,))  # it answers in the space of texts already
     if command.freeze:
         model.freeze_trunk()
     settings = asdict(command)
-    about = About(command.net, heads, classes, weights, settings)
+    about = About(command.net, heads, classes, weights, settings, template)
     last = begin(command.out, settings)
     training = Supervised(model, command.fit, samples, held_out, text)
     loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 5))
@@ -114,7 +145,9 @@ def finetune(command: Finetune) -> Path | None:
     if not loop.is_global_zero:
         return None
     write_run(command.out, about, model)
-    run = Run(about, model.eval(), torch.device("cpu"))
+    there = torch.device(usable_device(None))
+    use_backend(model.net, "torch", there)  # as whoever loads the run will
+    run = Run(about, model.to(there).eval(), there)
     metrics = segmentation_metrics(
         confusion_of(answers(run, held_out, Vocabulary(classes)), len(classes)), classes
     )

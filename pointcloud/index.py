@@ -74,7 +74,8 @@ class Index:
         if not chosen:
             there = ", ".join(dict.fromkeys(self.splits)) or "none"
             raise InputError(
-                f"no frames of split {split!r} in the index of {self.dataset.root}; there: {there}"
+                f"no frames of split {split!r} in the index of {self.dataset.root}; there: {there}; name one of these, "
+                "or index the data set again"
             )
         step = round(100 / percent) if percent > 0 else 0
         if step < 1 or abs(step * percent - 100) > 0.5:

@@ -10,7 +10,6 @@ import numpy as np
 from ovs3d.errors import InputError
 from ovs3d.outputs.palette import label_colors
 from ovs3d.outputs.ply import write_ply
-from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import labels
 from pointcloud.frame import ScanFile
 from pointcloud.index import DataSet
@@ -31,8 +30,9 @@ def infer(command: Infer) -> None:
         InputError: no file, or one that cannot be read; two files would get the same name.
     """
     run = load_run(command.run_folder, command.device)
-    vocabulary = command.vocabulary() or Vocabulary(run.about.classes)
-    embeddings = run.embeddings(vocabulary)
+    if command.threshold is not None and not 0 <= command.threshold <= 1:
+        raise InputError(f"--threshold is from 0 to 1, not {command.threshold}")
+    vocabulary, embeddings = run.question(command.vocabulary())
     for path in point_files(command.points):
         scan = read_scan(_scan_file(path), DataSet("files", path.parent, vocabulary.names, {}))
         batch = sample(scan, run.about.net).to(run.device)
@@ -61,7 +61,7 @@ def point_files(given: tuple[Path, ...]) -> list[Path]:
             raise InputError(f"{path}: no such file of points")
     if not files:
         raise InputError(
-            f"no points in {', '.join(map(str, given))}: expected files such as {', '.join(_SUFFIXES)}"
+            f"no points in {', '.join(map(str, given))} itself: expected files such as {', '.join(_SUFFIXES)}"
         )
     names = [_stem(path) for path in files]
     twice = [str(path) for path, name in zip(files, names, strict=True) if names.count(name) > 1]

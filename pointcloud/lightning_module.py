@@ -14,13 +14,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ovs3d.atomic import atomic_file
+from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.optim import Muon
-from pointcloud.config import Fit, Training
+from pointcloud.config import Fit, Net, Training
 from pointcloud.model import PointModel
 from pointcloud.nets.checkpoint import load_trunk
+from pointcloud.runs import read_about
 from pointcloud.samples import Steps, TrainingSamples
 from pointcloud.sparse import use_backend
+
+_DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_SEEN = "name", "inputs", "voxels", "voxel_size_m", "first_kernel"
+"""Settings of a network that its trunk depends on."""
+_FREE = {("root",), ("fit", "workers"), ("fit", "save_every")}
+"""Settings that change no result: a run may go on with others."""
 
 
 class PointTraining(lightning.LightningModule):
@@ -42,7 +50,7 @@ class PointTraining(lightning.LightningModule):
         parts = self.losses(batch)
         total = torch.stack(list(parts.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(
+            raise InputError(
                 f"the loss is {total.item()} in step {self.global_step}: {', '.join(parts)}; use a lower --fit.lr"
             )
         shown = {f"train/{name}": value.detach() for name, value in parts.items()} | {
@@ -123,32 +131,88 @@ def new_model(command: Training, heads: Mapping[str, int], kept: Collection[str]
     """
     model = PointModel(command.net, heads)
     if command.init is not None:
+        if command.init.is_dir():
+            _sees_alike(command.net, command.init)
         load_trunk(model.net, command.init, kept=kept)
-    use_backend(model.net, command.net.backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = _DTYPES[command.fit.precision]
+    use_backend(model.net, command.net.backend, torch.device(usable_device(None)), dtype)
     return model
 
 
+def check(command: Training) -> None:
+    """Refuse numbers that no training can have.
+
+    Raises:
+        InputError: there is one.
+    """
+    fit, net = command.fit, command.net
+    for flag, value, low, high in (
+        ("fit.epochs", fit.epochs, 0, 10**6),
+        ("fit.batch-size", fit.batch_size, 1, 10**6),
+        (
+            "fit.devices",
+            fit.devices,
+            1,
+            max(1, torch.cuda.device_count()) if torch.cuda.is_available() else 10**3,
+        ),
+        ("fit.workers", fit.workers, 0, 10**3),
+        ("fit.save-every", fit.save_every, 1, 10**9),
+        ("fit.seed", fit.seed, 0, 2**32 - 1),
+        ("net.first-kernel", net.first_kernel, 1, 7),
+        ("net.voxel-size-m", net.voxel_size_m, 1e-4, 1e3),
+        ("augment.scale", command.augment.scale, 0, 0.99),
+    ):
+        if not low <= value <= high:
+            raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+    if net.first_kernel % 2 == 0:
+        raise InputError(f"--net.first-kernel is odd, not {net.first_kernel}")
+    if not net.inputs:
+        raise InputError("--net.inputs: points have to bring something, for instance one")
+
+
+def _sees_alike(net: Net, init: Path) -> None:
+    """A trunk knows points as they were shown to it."""
+    theirs = read_about(init).net
+    other = [name for name in _SEEN if getattr(theirs, name) != getattr(net, name)]
+    if other:
+        flags = " ".join(f"--net.{name.replace('_', '-')} {_flag(getattr(theirs, name))}" for name in other)
+        raise InputError(f"{init} was trained with {flags}: give these flags, or start from something else")
+
+
+def _flag(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
-    """The checkpoint from which a run goes on; None: it starts anew, and its settings are noted.
+    """The checkpoint from which a run goes on; None: there is none yet, it starts anew, and its settings are noted.
 
     Raises:
         InputError: the folder holds a run with other settings.
     """
     noted, text = out / "settings.json", json.dumps(settings, indent=2, default=str)
-    if noted.exists():
-        old, new = json.loads(noted.read_text()), json.loads(text)
-        other = [name for name in new if new[name] != old.get(name)]
+    last = out / "checkpoints" / "last.ckpt"
+    if noted.exists() and (last.exists() or (out / "run.json").exists()):
+        old, new = _flat(json.loads(noted.read_text())), _flat(json.loads(text))
+        other = [".".join(name) for name in {**old, **new} if old.get(name, ...) != new.get(name, ...)]
         if other:
             raise InputError(
                 f"{out} holds a run with other settings ({', '.join(other)}): name a new folder with --out, or go on "
                 "with the same flags"
             )
-        last = out / "checkpoints" / "last.ckpt"
         return last if last.exists() else None
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(noted) as file:
         file.write(text.encode())
     return None
+
+
+def _flat(settings: Mapping[str, Any], *above: str) -> dict[tuple[str, ...], Any]:
+    """Settings by their whole names, without those that are free."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name, value in settings.items():
+        path = *above, name
+        found |= _flat(value, *path) if isinstance(value, dict) else {} if path in _FREE else {path: value}
+    return found
 
 
 def trainer(out: Path, fit: Fit, validate_every: int = 1) -> lightning.Trainer:

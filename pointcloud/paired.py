@@ -65,6 +65,14 @@ class PhotoSamples(TrainingSamples):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def check(self) -> None:
+        """Refuse scans that lack an input of the network, before hours go into photos.
+
+        Raises:
+            InputError: the first one does.
+        """
+        self.samples.batch(self.read(scan_file(self.samples.frame(0))), (0, 0))
+
     def prepare(self) -> None:
         """Compute what is asked of the photos and not stored yet."""
         self.teacher.fill(self.photos())

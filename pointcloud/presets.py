@@ -14,6 +14,8 @@ from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Ppkt, Slidr
 _TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
 _NUSCENES_NET = Net("spvcnn", ("intensity255",), bn_momentum=0.05)
 _NUSCENES_FIT = Fit(20, 4, "sgd", lr=0.1, weight_decay=1e-4)
+_SLIDR_NET = Net("minkunet34c", ("intensity255",), voxels="cylindrical", bn_momentum=0.05)
+_SLIDR_FIT = Fit(50, 4, "sgd", lr=0.5, weight_decay=1e-4)
 _SCANNET_NET = Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
 _SCANNET_FIT = Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4)
 _SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(20, 1)
@@ -71,6 +73,24 @@ class Clip2SceneSmall(Clip2Scene):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PpktNuScenes(Ppkt):
+    """PPKT with the network, the optimiser and the augmentation of SLidR's code for nuScenes."""
+
+    net: Net = _SLIDR_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _SLIDR_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlidrNuScenes(Slidr):
+    """SLidR with the network, the optimiser and the augmentation that were published for nuScenes."""
+
+    net: Net = _SLIDR_NET
+    augment: Augment = _TURN_AND_FLIP
+    fit: Fit = _SLIDR_FIT
+
+
+@dataclass(frozen=True, kw_only=True)
 class CnsNuScenes(Cns):
     """CNS on nuScenes; what the paper does not say is as CLIP2Scene's, its parent: network, optimiser, augmentation."""
 
@@ -118,7 +138,9 @@ Method = (
     | Annotated[CnsScanNet, tyro.conf.subcommand("cns-scannet")]
     | Annotated[CnsSmall, tyro.conf.subcommand("cns-small")]
     | Annotated[Ppkt, tyro.conf.subcommand("ppkt")]
+    | Annotated[PpktNuScenes, tyro.conf.subcommand("ppkt-nuscenes")]
     | Annotated[Slidr, tyro.conf.subcommand("slidr")]
+    | Annotated[SlidrNuScenes, tyro.conf.subcommand("slidr-nuscenes")]
 )
 
 
@@ -130,5 +152,7 @@ class Pretrain:
 
     def run(self) -> None:
         """Train, and say what to do with the run."""
+        from lightning.pytorch.utilities import rank_zero_only
+
         self.method.run()
-        print(self.method.next_step())
+        rank_zero_only(print)(self.method.next_step())

@@ -19,7 +19,7 @@ from torch import Tensor
 from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.index import read_index
-from pointcloud.lightning_module import PointTraining, begin, new_model, trainer
+from pointcloud.lightning_module import PointTraining, begin, check, new_model, trainer
 from pointcloud.model import PointModel
 from pointcloud.objectives.clip2scene import (
     pixel_cosine,
@@ -49,6 +49,7 @@ class PairedTraining(PointTraining):
 
     def prepare_data(self) -> None:
         """The first of several processes computes what is asked of each photo, once; the others wait."""
+        self.samples.check()
         self.samples.prepare()
 
 
@@ -210,8 +211,11 @@ def photographed(command: Pretraining) -> Samples:
     """The scans that a training is told to learn from; all of its random numbers begin here.
 
     Raises:
-        InputError: none of them has a photo, or one has no points.
+        InputError: none of them has a photo, one has no points, or a number is none that a training can have.
     """
+    check(command)
+    if command.photos < 0:
+        raise InputError(f"--photos is 0, for all, or more, not {command.photos}")
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share, command.share_from)

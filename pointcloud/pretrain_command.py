@@ -131,7 +131,7 @@ class Contrast(Pretraining):
     backbone: Backbone = field(default_factory=Backbone)
 
     def next_step(self) -> str:
-        return f"go on: ovs3d-points finetune --init {self.out} --index {self.index} --out <folder>"
+        return f"go on with its --net: ovs3d-points finetune --init {self.out} --index {self.index} --out <folder>"
 
 
 @dataclass(frozen=True, kw_only=True)

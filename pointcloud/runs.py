@@ -55,6 +55,23 @@ class Run:
     model: PointModel
     device: torch.device
 
+    def question(self, asked: Vocabulary | None) -> tuple[Vocabulary, Float[Tensor, "k d"] | None]:
+        """What is asked, by default all classes that the run was trained on, and its `embeddings`.
+
+        Raises:
+            InputError: as `embeddings`, or nothing is asked and the run was trained on no classes.
+        """
+        if asked is None and not self.about.classes and TEXT in self.about.heads:
+            raise InputError(
+                "this run was trained on no classes: say what to look for, as in --prompt 'car; road'"
+            )
+        if not self.about.classes and TEXT not in self.about.heads:
+            raise InputError(
+                "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
+            )
+        vocabulary = asked or Vocabulary(self.about.classes)
+        return vocabulary, self.embeddings(vocabulary)
+
     def embeddings(self, vocabulary: Vocabulary) -> Float[Tensor, "k d"] | None:
         """Text embeddings of classes and then of distractors; None: the run knows its own classes only.
 

@@ -79,12 +79,20 @@ def overview(scan: Scan) -> tuple[Float[np.ndarray, "3"], float]:
 class Page:
     """What the controls say, and what is shown of it."""
 
-    def __init__(self, server: "ViserServer", index: Index, positions: list[int], run: Run | None) -> None:
+    def __init__(
+        self,
+        server: "ViserServer",
+        index: Index,
+        positions: list[int],
+        run: Run | None,
+        asked: Vocabulary | None = None,
+    ) -> None:
         self._server, self._index, self._positions, self._run = server, index, positions, run
         self._changing = threading.Lock()
-        names = run.about.classes if run else index.dataset.classes
-        self._vocabulary = Vocabulary(names)
-        self._embeddings = run.embeddings(self._vocabulary) if run else None
+        names = index.dataset.classes
+        if run:
+            self._vocabulary, self._embeddings = run.question(asked)
+            names = self._vocabulary.names
         shows = get_args(Show) if run else get_args(Show)[:2]
         gui = server.gui
         self._scan = gui.add_slider("Scan", 0, max(1, len(positions) - 1), 1, 0)
@@ -186,11 +194,16 @@ def view(command: "View", wait: Callable[[], None] | None = None) -> None:
     """Serve the page until interrupted, or until ``wait`` returns."""
     viser = require("viser", "points")
     index = read_index(command.index, command.root)
-    run = None if command.run_folder is None else load_run(command.run_folder, command.device)
+    run, asked = None, command.vocabulary()
+    if command.run_folder is not None:
+        run = load_run(command.run_folder, command.device)
+        run.question(asked)  # said before the page is there
+    elif asked is not None:
+        raise InputError("--prompt and --prompts ask a run: name one with --run")
     positions = index.select(command.split)
     server = viser.ViserServer(host=command.host, port=command.port, verbose=False)
     server.scene.set_up_direction("+z")
-    Page(server, index, positions, run)
+    Page(server, index, positions, run, asked)
     print(f"{len(positions)} scans at http://{command.host}:{server.get_port()} (Ctrl-C ends)", flush=True)
     try:
         wait() if wait else _forever()

@@ -93,5 +93,5 @@ def _download(file: Published, part: Path, path: Path) -> None:
         raise InputError(
             f"the weights {file.name} are not on this machine and cannot be fetched ({reason}): where there"
             f" is a network, run `ovs3d weights fetch {file.name}` or download {file.url}, and put it at"
-            f" {path}; or use the mini weights (--weights mini, or `weights: mini` in the scene's ovs3d.yaml)"
+            f" {path}; or use the mini weights (`weights: mini` in the ovs3d.yaml of the scene or data set)"
         ) from error

@@ -114,5 +114,5 @@ def weights_file(spec: WeightsSpec) -> tuple[Path, str]:
         return path, verify(path, file)
     path = Path(spec.source).expanduser()
     if not path.is_file():
-        raise InputError(f"no weights at {path} (from {spec}); give the path of a file, or --weights mini")
+        raise InputError(f"no weights at {path} (from {spec}); give the path of a file, or the weights mini")
     return path, sha256_of(path)

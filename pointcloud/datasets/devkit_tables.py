@@ -112,7 +112,8 @@ def version_folder(root: Path, version: str) -> Path:
     if version and (folder / "sample_data.json").is_file():
         return folder
     there = ", ".join(sorted(path.parent.name for path in root.glob("*/sample_data.json"))) or "none"
-    raise InputError(f"no tables of version {version!r} in {root}; versions there: {there}")
+    asked = f"no tables of version {version!r} in {root}" if version else f"{root} wants a --version"
+    raise InputError(f"{asked}; versions there: {there}")
 
 
 def category_ids(names: Sequence[str], classes: Sequence[str], path: Path) -> list[int]:

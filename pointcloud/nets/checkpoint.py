@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
 from pointcloud.nets.minkunet import MinkUNet
@@ -17,38 +17,22 @@ _EVEN_ORDER = [0, 4, 2, 6, 1, 5, 3, 7]
 """Offsets of a 2x2x2 kernel: ours, the first axis fastest, in torchsparse's, the last axis fastest."""
 
 
-def load_checkpoint(net: nn.Module, path: Path, kernels: str = "minkowski") -> None:
-    """Load weights into a network whose names and shapes are exactly the same.
+def load_trunk(net: MinkUNet | SPVCNN, path: Path, kept: Collection[str] = ()) -> None:
+    """Load all weights but those of heads: heads in the file are left out, those of the network stay as they are.
 
     Args:
-        path: a state dict, or a training checkpoint of Lightning or SLidR, in safetensors or torch.save's format;
-            nothing in it is executed. Weights of other networks beside (SLidR's image network) are left out.
-        kernels: order of the offsets in the file, "minkowski" or "torchsparse".
+        path: the folder of a run, or a state dict or training checkpoint of Lightning or SLidR, in safetensors or
+            torch.save's format; nothing in it is executed. Weights of other networks beside (SLidR's image network) are
+            left out. In a file of torch.save the kernels of SPVCNN are in the order of torchsparse, the one library
+            that publishes it; runs hold safetensors, in ours.
+        kept: heads that are taken too if the file has them with as many channels.
 
     Raises:
         InputError: the file is damaged or would run code; a key is missing, foreign or of another shape.
     """
-    state = points_only(read_state_dict(path, _WRAPPERS))
-    if kernels == "torchsparse":
-        state = from_torchsparse(state)
-    load_strictly(net, state, str(path))
-
-
-def load_trunk(
-    net: MinkUNet | SPVCNN, path: Path, kernels: str = "minkowski", kept: Collection[str] = ()
-) -> None:
-    """The same for all but the heads: those of the file are left out, those of the network stay as they are.
-
-    Args:
-        path: a file as above, or the folder of a run.
-        kept: heads that are taken too if the file has them with as many channels.
-
-    Raises:
-        InputError: as ``load_checkpoint``.
-    """
     path = path / "model.safetensors" if path.is_dir() else path
     state = points_only(read_state_dict(path, _WRAPPERS))
-    if kernels == "torchsparse":
+    if isinstance(net, SPVCNN) and path.suffix != ".safetensors":
         state = from_torchsparse(state)
     sizes = {name: value.shape for name, value in state.items()}
     other = {name.split(".")[0] for name, value in net.state_dict().items() if sizes.get(name) != value.shape}

@@ -31,18 +31,22 @@ _LIBRARIES = {
 }
 
 
-def check_backend(name: str, device: torch.device) -> None:
-    """Make sure that a back-end can be used on a device.
+def check_backend(name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    """Make sure that a back-end can be used on a device, for features of a dtype.
 
     Raises:
-        InputError: there is none of this name, or it cannot be used there.
+        InputError: there is none of this name, or it cannot be used there, or not for such features.
         ImportError: its package is missing.
     """
     if name == "torch":
         return
     if name not in _LIBRARIES:
         raise InputError(f"expected a back-end (torch, {', '.join(_LIBRARIES)}), found {name!r}; use torch")
-    _LIBRARIES[name].check(device)
+    library = _LIBRARIES[name]
+    library.check(device)
+    if dtype not in library.dtypes:
+        known = " or ".join(str(each) for each in library.dtypes)
+        raise InputError(f"{name} computes in {known}, not in {dtype}: use another precision, or torch")
 
 
 def available(device: torch.device) -> dict[str, str]:
@@ -64,17 +68,14 @@ def convolve_with(
     """Features of the target voxels, in the dtype of x.
 
     Raises:
-        ValueError: the dtypes of features and kernel differ, or the back-end does not know them.
+        ValueError: the dtypes of features and kernel differ.
         InputError, ImportError: the back-end cannot be used.
     """
     if backend == "torch":
         return arithmetic.convolve(x, weight, step.kernel_map)
-    check_backend(backend, x.device)  # again: the network may have moved
-    library = _LIBRARIES[backend]
-    if x.dtype != weight.dtype or x.dtype not in library.dtypes:
-        known = " or ".join(str(dtype) for dtype in library.dtypes)
+    check_backend(backend, x.device, x.dtype)  # again: the network may have moved
+    if x.dtype != weight.dtype:
         raise ValueError(
-            f"{backend} expects features and kernel in {known}, found {x.dtype} and {weight.dtype}; "
-            "convert them or use the back-end torch"
+            f"{backend} expects features and kernel of one dtype, found {x.dtype} and {weight.dtype}"
         )
-    return library.convolve(x, weight, step)
+    return _LIBRARIES[backend].convolve(x, weight, step)

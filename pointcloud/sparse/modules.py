@@ -109,18 +109,21 @@ class ReLU(nn.ReLU):
         return x.with_features(super().forward(x.features))
 
 
-def use_backend(net: nn.Module, name: str, device: torch.device | None = None) -> None:
+def use_backend(
+    net: nn.Module, name: str, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> None:
     """Let all convolutions of a network be computed by this back-end: "torch", "spconv" or "minkowski".
 
     Args:
         device: where the network will run; by default where it is now.
+        dtype: in what it will compute.
 
     Raises:
-        InputError: no back-end has this name, or it cannot be used on the device.
+        InputError: no back-end has this name, or it cannot be used on the device, or not in the dtype.
         ImportError: its package is missing.
     """
     layers = [layer for layer in net.modules() if isinstance(layer, _Kernel)]
     for place in {device} if device else {layer.kernel.device for layer in layers}:
-        check_backend(name, place)
+        check_backend(name, place, dtype)
     for layer in layers:
         layer.backend = name

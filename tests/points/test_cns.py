@@ -406,6 +406,20 @@ def test_labels_of_both_networks_together_are_of_their_mean(source, index):
     assert not torch.equal(labels, training(samples, **how)._labels(batch, pixels, points))
 
 
+def test_where_points_learn_alone_labels_are_theirs(index):
+    samples = cns_samples(index)
+    batch = samples.collate([samples[0, 0], samples[0, 1]])
+    model = training(samples, ensemble=True, switch_from=0, switch_probs=ONLY["points"])
+    points = 3 * torch.randn(len(batch.shown), 2)
+    model.model.image = None
+    labels = model._labels(batch, torch.zeros(len(batch.mask), 2), points)
+    assert torch.equal(
+        labels[(batch.point >= 0) & (batch.mask < 0)], points.argmax(1)[batch.mask[batch.point >= 0] < 0]
+    )
+    model.model.image = PhotoNet("lraspp-mobilenet", {TEXT: 4})
+    assert not torch.equal(labels, model._labels(batch, torch.zeros(len(batch.mask), 2), points))
+
+
 @pytest.mark.parametrize("source", ["photos", "points"])
 def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
     samples = cns_samples(index)
@@ -456,6 +470,7 @@ def test_sources_are_drawn_with_their_shares(unit, index, monkeypatch):
     shares = (counts / counts.sum()).tolist()
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.015)
     assert not all(torch.equal(drawn[0], each) for each in drawn)
+    assert len(model._choice(mask[:0])) == 0  # a step that shows no point
 
 
 def test_slow_copies_follow_and_name_the_labels(index):

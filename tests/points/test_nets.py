@@ -4,11 +4,12 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ovs3d.errors import InputError
 from pointcloud.config import Net
 from pointcloud.model import PointModel
-from pointcloud.nets.checkpoint import load_checkpoint, load_trunk
+from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.nets.minkunet import ARCHITECTURES, MinkUNet
 from pointcloud.nets.points import Points, corners, rows_of, to_voxels
 from pointcloud.nets.spvcnn import SPVCNN
@@ -202,7 +203,7 @@ def test_a_checkpoint_in_slidrs_format_gives_the_same_features(tmp_path):
         expected = net.heads(net(x).features)["final"]
         for name in ("minkunet_slidr_1gpu.pt", "last.ckpt"):
             other = MinkUNet(1, ARCHITECTURES["minkunet34c"], {"final": 64}).eval()
-            load_checkpoint(other, tmp_path / name)
+            load_trunk(other, tmp_path / name, kept=("final",))
             assert torch.equal(other.heads(other(x).features)["final"], expected)
 
 
@@ -233,13 +234,13 @@ def test_a_head_that_is_kept_but_not_there_starts_anew(tmp_path, theirs):
 def test_a_key_that_is_missing_or_of_another_shape_is_named(tmp_path):
     net = MinkUNet(1, ARCHITECTURES["minkunet-small"], {"final": 8})
     state = net.state_dict()
-    state["final.kernel"] = torch.zeros(32, 9)
+    state["block4.0.conv1.kernel"] = torch.zeros(32, 9)
     del state["block3.0.conv1.kernel"]
     torch.save(state, tmp_path / "wrong.pt")
     with pytest.raises(
-        InputError, match=r"block3\.0\.conv1\.kernel.*final\.kernel is \(32, 9\), expected \(32, 8\)"
+        InputError, match=r"block3\.0\.conv1\.kernel.*block4\.0\.conv1\.kernel is \(32, 9\), expected \(27,"
     ):
-        load_checkpoint(net, tmp_path / "wrong.pt")
+        load_trunk(net, tmp_path / "wrong.pt")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
@@ -253,7 +254,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
     torch.save({"model_points": Payload()}, tmp_path / "zipped.pt")
     for name in ("bad.pt", "zipped.pt"):
         with pytest.raises(InputError, match=name):
-            load_checkpoint(MinkUNet(1, ARCHITECTURES["minkunet-small"]), tmp_path / name)
+            load_trunk(MinkUNet(1, ARCHITECTURES["minkunet-small"]), tmp_path / name)
     assert not marker.exists()
 
 
@@ -270,7 +271,10 @@ def test_kernels_of_torchsparse_are_turned_into_ours(tmp_path):
         theirs[name] = value
     torch.save(theirs, tmp_path / "spvcnn.pt")
     other = SPVCNN(2, {"final": 5}, NARROW).eval()
-    load_checkpoint(other, tmp_path / "spvcnn.pt", kernels="torchsparse")
+    load_trunk(other, tmp_path / "spvcnn.pt", kept=("final",))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    save_file(net.state_dict(), tmp_path / "model.safetensors")  # of a run
+    load_trunk(other, tmp_path, kept=("final",))
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 

@@ -13,6 +13,7 @@ from tiny_scans import CLASSES, tiny_scan, write_tiny
 
 from pointcloud.cli import main
 from pointcloud.config import Net
+from pointcloud.index_command import Index
 from pointcloud.model import PointModel
 from pointcloud.runs import About, write_run
 
@@ -149,3 +150,56 @@ def test_a_damaged_run_and_a_folder_without_one_are_refused(run, refused, tmp_pa
     assert "model.safetensors" in refused(*ask, run)
     (run / "run.json").write_text("{}")
     assert "run.json" in refused(*ask, run)
+
+
+NUMBERS = {
+    "--fit.batch-size": "0",
+    "--fit.seed": "-1",
+    "--fit.devices": "0",
+    "--net.voxel-size-m": "0",
+    "--net.first-kernel": "4",
+    "--net.inputs": "",
+}
+
+
+@pytest.mark.parametrize("flag", NUMBERS)
+def test_numbers_that_no_training_can_have_are_refused(flag, data, refused, tmp_path):
+    line = ["finetune", "--index", data / ".ovs3d" / "index.jsonl", "--out", tmp_path / "out", flag]
+    assert flag in refused(*line, *NUMBERS[flag].split())
+
+
+def test_labels_that_are_nowhere_are_neither_learnt_nor_compared_with(run, refused, tmp_path):
+    index = write_tiny(tmp_path / "data", train=1, val=1)
+    cameras = tmp_path / "data" / "cameras.json"
+    content = json.loads(cameras.read_text())
+    for scan in content["scans"].values():
+        del scan["labels"]
+    cameras.write_text(json.dumps(content))
+    Index("folder", tmp_path / "data").run()
+    assert "labels" in refused("finetune", "--index", index, "--out", tmp_path / "out", *FLAGS)
+    assert "labels" in refused("evaluate", "--run", run, "--index", index, "--out", tmp_path / "out")
+
+
+def test_a_trunk_is_refused_that_saw_points_otherwise(data, run, refused, tmp_path):
+    line = ["finetune", "--index", data / ".ovs3d" / "index.jsonl", "--init", run, "--out", tmp_path / "out"]
+    said = refused(*line, "--net.voxel-size-m", "0.25", "--net.inputs", "one", "height")
+    assert "--net.inputs one log_intensity height --net.voxel-size-m 0.5" in said
+
+
+def test_shares_and_counts_that_are_none_are_refused(data, run, refused, tmp_path):
+    asked = ["--run", run, "--out", tmp_path / "out"]
+    assert "--threshold" in refused("infer", *asked, "--points", data, "--threshold", "7")
+    index = data / ".ovs3d" / "index.jsonl"
+    assert "--rotations" in refused("evaluate", *asked, "--index", index, "--rotations", "0")
+
+
+def test_words_without_a_run_and_a_trunk_without_words_are_explained(data, refused, tmp_path):
+    index = data / ".ovs3d" / "index.jsonl"
+    assert "--run" in refused("view", "--index", index, "--prompt", "box")
+    net, heads = Net(voxel_size_m=0.5), {"image_feature": 4}
+    write_run(tmp_path / "trunk", About(net, heads, (), "", {}), PointModel(net, heads))
+    for command in (["infer", "--points", data, "--out", tmp_path / "out"], ["view", "--index", index]):
+        assert "finetune --init" in refused(*command, "--run", tmp_path / "trunk")
+    heads = {"final": 4}
+    write_run(tmp_path / "free", About(net, heads, (), "mini", {}), PointModel(net, heads))
+    assert "--prompt" in refused("view", "--index", index, "--run", tmp_path / "free")

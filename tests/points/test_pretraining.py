@@ -498,6 +498,7 @@ def test_self_training_takes_the_networks_own_names_from_its_epoch_on(index, tea
 
 MISTAKES = {
     "no photos": (["--index", "{bare}"], "no frame of these has a photo"),
+    "no colours": (["--index", "{index}", "--net.inputs", "rgb"], "no colours"),
     "unknown weights": (["--index", "{index}", "--teacher.weights", "vit/none"], "vit"),
     "unknown device": (["--index", "{index}", "--teacher.device", "abacus"], "unknown device 'abacus'"),
     "other flags": (

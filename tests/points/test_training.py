@@ -12,11 +12,13 @@ import torch.multiprocessing as mp
 from tiny_scans import CLASSES, tiny_scan, write_tiny
 from trainings import check_that_it_goes_on, losses
 
+from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
 from pointcloud.config import Fit, Net
 from pointcloud.finetune import Supervised
 from pointcloud.index import read_index
+from pointcloud.lightning_module import begin
 from pointcloud.model import PointModel
 from pointcloud.nets.points import Points
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
@@ -65,7 +67,20 @@ def test_other_flags_do_not_go_on_with_a_run(trained, index, capsys):
     line = ["finetune", "--index", str(index), "--out", str(trained), *FLAGS, "--fit.lr", "0.1"]
     with pytest.raises(SystemExit, match="2"):
         main(line)
-    assert "holds a run with other settings (fit)" in capsys.readouterr().err
+    assert "holds a run with other settings (fit.lr)" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_settings_that_change_no_result_and_not_as_another_method(tmp_path):
+    fit = {"lr": 0.1, "workers": 0}
+    begin(tmp_path, {"fit": fit, "root": None})
+    assert begin(tmp_path, {"fit": {"lr": 0.2}}) is None  # nothing was trained yet
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.touch()
+    assert begin(tmp_path, {"fit": {"lr": 0.2, "workers": 4}, "root": "moved"}) == last
+    for other in ({"fit": {"lr": 0.2}, "semantic": "none"}, {}, {"fit": {"lr": 0.3}}):
+        with pytest.raises(InputError, match="other settings"):
+            begin(tmp_path, other)
 
 
 def test_of_a_frozen_trunk_the_head_alone_learns(trained, index, tmp_path):

@@ -220,3 +220,5 @@ def test_cuda_is_used_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert usable_device(None) == "cuda"
     assert usable_device("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "1")  # of several processes each has its own
+    assert usable_device(None) == "cuda:1"

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ovs3d.errors import InputError
-from ovs3d.images import image_size, read_depth, read_grey, read_image, write_png
+from ovs3d.images import image_size, read_depth, read_grey, read_ids, read_image, write_png
 
 
 def picture(height=5, width=7, channels=3):
@@ -51,6 +51,19 @@ def test_grey_is_the_luminance_whatever_is_transparent(tmp_path):
     assert np.abs(grey - expected).max() < 1
     write_png(tmp_path / "b.png", grey)
     torch.testing.assert_close(read_grey(tmp_path / "b.png"), torch.from_numpy(grey), rtol=0, atol=0)
+
+
+def test_ids_are_those_of_the_palette_and_colours_are_none(tmp_path):
+    ids = np.random.default_rng(0).integers(0, 20, (5, 7), dtype=np.uint8)
+    for mode in ("L", "P"):
+        image = Image.fromarray(ids)
+        if mode == "P":
+            image.putpalette(list(range(255, -1, -1)) * 3)
+        image.save(tmp_path / "ids.png")
+        assert read_ids(tmp_path / "ids.png").tolist() == ids.tolist()
+    Image.fromarray(picture()).save(tmp_path / "colours.png")
+    with pytest.raises(InputError, match="found colours"):
+        read_ids(tmp_path / "colours.png")
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "CMYK"])
