@@ -106,6 +106,8 @@ class Infer(_Question):
     """Folder to write into."""
     threshold: float | None = None
     """Probability below which a point gets no answer, 0..1."""
+    intensity_max: float | None = None
+    """What the strongest return is in the files, such as 255. Default: as usual for their format."""
 
     def run(self) -> None:
         """Write one PLY for each file."""

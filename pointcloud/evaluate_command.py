@@ -59,7 +59,11 @@ def evaluate(command: Evaluate) -> Path:
     if (command.predictions or command.shown) and command.of == "photos":
         raise InputError("--predictions and --shown are about points: leave out --of photos")
     positions = index.select(command.split)
-    if command.of != "photos" and all(scan_file(index[position]).labels is None for position in positions):
+    if (
+        not command.predictions
+        and command.of != "photos"
+        and all(scan_file(index[position]).labels is None for position in positions)
+    ):
         raise InputError(
             f"no scan of split {command.split!r} has labels to compare with: infer and view need none"
         )
@@ -126,8 +130,8 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
 def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """A run: its network of points, that of photos, or both."""
     assert command.run_folder is not None
-    if command.refine != "none":
-        raise InputError("--refine is about CLIP's labels: leave out --run")
+    if command.refine != "none" or command.margin:
+        raise InputError("--refine and --margin are about CLIP's labels: leave out --run")
     if command.of != "points" and command.rotations != 1:
         raise InputError("--rotations turns points: it goes with --of points alone")
     run = load_run(command.run_folder, command.device)

@@ -71,6 +71,8 @@ class Frame:
     sweeps: tuple[ScanFile, ...] = ()
     """Earlier sweeps without labels, the latest first."""
     photos: tuple[Photo, ...] = ()
+    token: str = ""
+    """What predictions for the scan are called by the data set's benchmark, where that is not its name: nuScenes'."""
 
 
 @dataclass(frozen=True, eq=False)

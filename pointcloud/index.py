@@ -192,6 +192,7 @@ def _entry(frame: Frame, root: Path) -> dict[str, Any]:
         "scan": frame.scan and scan(frame.scan),
         "sweeps": [scan(sweep) for sweep in frame.sweeps],
         "photos": [photo(each) for each in frame.photos],
+        "token": frame.token,
     }
 
 
@@ -221,6 +222,7 @@ def _frame(entry: dict[str, Any], root: Path) -> Frame:
         entry["scan"] and scan(entry["scan"]),
         tuple(map(scan, entry["sweeps"])),
         tuple(map(photo, entry["photos"])),
+        entry.get("token", ""),
     )
 
 

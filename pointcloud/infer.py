@@ -32,9 +32,13 @@ def infer(command: Infer) -> None:
     run = load_run(command.run_folder, command.device)
     if command.threshold is not None and not 0 <= command.threshold <= 1:
         raise InputError(f"--threshold is from 0 to 1, not {command.threshold}")
+    if command.intensity_max is not None and command.intensity_max <= 0:
+        raise InputError(f"--intensity-max is above 0, not {command.intensity_max}")
     vocabulary, embeddings = run.question(command.vocabulary())
     for path in point_files(command.points):
-        scan = read_scan(_scan_file(path), DataSet("files", path.parent, vocabulary.names, {}))
+        scan = read_scan(
+            _scan_file(path, command.intensity_max), DataSet("files", path.parent, vocabulary.names, {})
+        )
         batch = sample(scan, run.about.net).to(run.device)
         probability = run.logits(batch.points, vocabulary, embeddings).softmax(dim=1).cpu()
         found = labels(probability, len(vocabulary.distractors), command.threshold).numpy()
@@ -76,9 +80,10 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(path.suffix).removesuffix(".pcd")
 
 
-def _scan_file(path: Path) -> ScanFile:
+def _scan_file(path: Path, intensity_max: float | None) -> ScanFile:
     """Formats by suffix: .pcd.bin is nuScenes', any other .bin KITTI's."""
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: expected a file of points, one of {', '.join(_SUFFIXES)}")
     binary = "nuscenes" if path.name.endswith(".pcd.bin") else "semantickitti"
-    return ScanFile(path, binary if path.suffix == ".bin" else path.suffix[1:], np.eye(4), 0.0)
+    form = binary if path.suffix == ".bin" else path.suffix[1:]
+    return ScanFile(path, form, np.eye(4), 0.0, intensity_max=intensity_max)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt32
 
 from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
@@ -16,8 +17,9 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
     """A function that writes the labels of one scan.
 
     nuScenes: ``lidarseg/<split>/<token>_lidarseg.bin``, uint8 from 1. SemanticKITTI:
-    ``sequences/<sequence>/predictions/<scan>.label``, uint32 raw ids. All others: ``predictions/<frame>.npy``, int16
-    class ids, -1 where there is no answer.
+    ``sequences/<sequence>/predictions/<scan>.label``, uint32 raw ids. ScanNet: ``predictions/<scene>.txt``, a nyu40 id
+    per line, 0 where there is no answer. All others: ``predictions/<frame>.npy``, int16 class ids, -1 where there is no
+    answer.
 
     Raises:
         InputError: a benchmark that wants an answer for each point got none for some.
@@ -32,12 +34,14 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
             _save(path, (labels + 1).astype(np.uint8))
         elif name == "semantickitti":
             _complete(labels, frame)
-            raw = np.array(
-                [_raw(index, class_id) for class_id in range(len(index.dataset.classes))], np.uint32
-            )
+            raw = _raw_ids(index)
             assert frame.scan is not None
             folder = out / "sequences" / frame.scan.path.parent.parent.name / "predictions"
             _save(folder / f"{frame.scan.path.stem}.label", raw[labels])
+        elif name == "scannet":
+            found = np.append(_raw_ids(index), 0)[labels]  # the last row is of -1
+            text = "".join(f"{raw}\n" for raw in found)
+            _save(out / "predictions" / f"{frame.name}.txt", np.frombuffer(text.encode(), np.uint8))
         else:
             (out / "predictions").mkdir(parents=True, exist_ok=True)
             with atomic_file(out / "predictions" / f"{frame.name}.npy") as file:
@@ -65,16 +69,21 @@ def _devkit_split(frame: Frame, split: str) -> str:
 
 
 def _token(frame: Frame) -> str:
-    """The sample data of a nuScenes scan, which names its label file."""
-    assert frame.scan is not None
-    if frame.scan.labels is None:
-        raise InputError(f"{frame.name} has no label file, whose name says what its prediction is called")
-    return frame.scan.labels.name.removesuffix("_lidarseg.bin")
+    """The sample data of a nuScenes scan, by which its prediction is called."""
+    if not frame.token:
+        raise InputError(
+            f"the index does not say what the prediction of {frame.name} is called: make it again"
+        )
+    return frame.token
 
 
-def _raw(index: Index, class_id: int) -> int:
-    """The smallest raw id of a class."""
-    return min(raw for raw, mapped in index.dataset.label_map.items() if mapped == class_id)
+def _raw_ids(index: Index) -> UInt32[np.ndarray, " k"]:
+    """The smallest raw id of each class."""
+    mapped = index.dataset.label_map.items()
+    ids = [
+        min(raw for raw, each in mapped if each == class_id) for class_id in range(len(index.dataset.classes))
+    ]
+    return np.array(ids, np.uint32)
 
 
 def _save(path: Path, values: np.ndarray) -> None:

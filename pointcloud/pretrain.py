@@ -161,6 +161,8 @@ def clip2scene(command: Clip2Scene) -> None:
     for flag in ("prompt_denoising", "self_training_probability", "balance"):
         if not 0 <= getattr(command, flag) <= 1:
             raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
+    if command.semantic == "paper" and command.balance:
+        raise InputError("--balance is about cross-entropy: it goes with --semantic released")
     if command.self_training_probability:
         say_if_never("self-training-from", command.self_training_from, command.fit)
     scans = photographed(command)

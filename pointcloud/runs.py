@@ -30,6 +30,10 @@ TEMPERATURE = 0.07
 """Similarities to texts are divided by it before a softmax."""
 
 
+Said = tuple[Mapping[str, Tensor], Tensor]
+"""What each head says, and which row of it is of each point: points of one voxel may share one."""
+
+
 @dataclass(frozen=True)
 class About:
     """What a run is."""
@@ -93,24 +97,25 @@ class Run:
         return None
 
     @torch.inference_mode()
-    def outputs(self, points: Points) -> dict[str, Float[Tensor, "n _"]]:
-        """What the network says of each point, whatever it is asked."""
-        return self.model(points)
+    def said(self, points: Points) -> Said:
+        """What the network says, whatever it is asked."""
+        return self.model.shared(points)
 
     def logits(
         self, points: Points, vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
     ) -> Float[Tensor, "n k"]:
         """Of each class, and after them of the distractors, for each point."""
-        return self.logits_of(self.outputs(points), vocabulary, embeddings)
+        return self.logits_of(self.said(points), vocabulary, embeddings)
 
     @torch.inference_mode()
     def logits_of(
-        self, outputs: Mapping[str, Tensor], vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
+        self, said: Said, vocabulary: Vocabulary, embeddings: Float[Tensor, "k d"] | None
     ) -> Float[Tensor, "n k"]:
         """The same from what the network said: a new prompt costs no more than this."""
+        answers, row = said
         if embeddings is not None:
-            return similarity(outputs[TEXT], embeddings) / TEMPERATURE
-        return outputs[LINEAR][:, [self.about.classes.index(name) for name in vocabulary.names]]
+            return (similarity(answers[TEXT], embeddings) / TEMPERATURE)[row]
+        return answers[LINEAR][:, [self.about.classes.index(name) for name in vocabulary.names]][row]
 
 
 def text_embeddings(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from ovs3d.errors import InputError
 from ovs3d.images import read_image
@@ -20,7 +19,7 @@ from ovs3d.query import labels
 from ovs3d.require import require
 from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.index import Index, read_index
-from pointcloud.runs import Run, load_run
+from pointcloud.runs import Run, Said, load_run
 from pointcloud.samples import sample
 from pointcloud.scans import read_scan
 
@@ -143,8 +142,7 @@ class Page:
             self._add_photos(frame, scan)
 
     def _asked(self, run: Run, position: int) -> Asked:
-        outputs = _outputs(run, self._index, position)
-        logits = run.logits_of(outputs, self._vocabulary, self._embeddings)
+        logits = run.logits_of(_said(run, self._index, position), self._vocabulary, self._embeddings)
         return Asked(self._vocabulary, logits.softmax(dim=1).cpu().numpy())
 
     def _add_photos(self, frame: Frame, scan: Scan) -> None:
@@ -173,8 +171,8 @@ def _scan(index: Index, position: int) -> Scan:
 
 
 @lru_cache(maxsize=4)
-def _outputs(run: Run, index: Index, position: int) -> dict[str, Tensor]:
-    return run.outputs(sample(_scan(index, position), run.about.net).to(run.device).points)
+def _said(run: Run, index: Index, position: int) -> Said:
+    return run.said(sample(_scan(index, position), run.about.net).to(run.device).points)
 
 
 @lru_cache(maxsize=64)

@@ -98,7 +98,8 @@ def frames(root: Path, version: str, say: Say) -> Iterator[Frame]:
             name = f"{scene['name']}_{position:04d}"
             found = _frame(tables, sample, in_order[0]["timestamp"], say)
             if found is not None:
-                yield Frame(name, scene["name"], splits[scene["name"]], *found)
+                scan_token = tables.by_sample[sample["token"]][LIDAR]["token"]
+                yield Frame(name, scene["name"], splits[scene["name"]], *found, token=scan_token)
 
 
 def _read(root: Path, folder: Path) -> _Tables:

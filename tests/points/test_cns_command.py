@@ -184,7 +184,7 @@ QUESTIONS = {
         ["--run", "{run}", "--of", "both", "--rotations", "2"],
         "it goes with --of points alone",
     ),
-    "refined run": (["--run", "{run}", "--refine", "hard"], "--refine is about CLIP's labels"),
+    "refined run": (["--run", "{run}", "--refine", "hard"], "--refine and --margin are about CLIP's labels"),
     "predictions of photos": (
         ["--run", "{run}", "--of", "photos", "--predictions"],
         "--predictions and --shown are about points",

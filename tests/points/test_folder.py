@@ -256,3 +256,20 @@ def test_points_of_a_real_recording_land_on_what_they_hit(tmp_path, capsys):
             values.extend(colours[:, 1] - colours[:, [0, 2]].mean(axis=1))
     assert seen.mean() > 0.95
     assert np.mean(green["vegetation"]) > 8 + np.mean(green["road"])  # leaves are greener than asphalt
+
+
+def test_the_example_of_the_documentation_is_understood(tmp_path, capsys):
+    example = (ROOT / "docs" / "data.md").read_text().split("```json\n")[1].split("```")[0]
+    (tmp_path / "cameras.json").write_text(example)
+    (tmp_path / "drive" / "front").mkdir(parents=True)
+    (POINTS / [1, 1, 1, 255]).astype("<f4").tofile(tmp_path / "drive" / "000010.bin")
+    np.array([13, 7, 4], "<u4").tofile(tmp_path / "drive" / "000010.label")
+    Image.new("RGB", (1600, 900)).save(tmp_path / "drive" / "front" / "000010.jpg")
+    Index("folder", tmp_path).run()
+    assert "problem" not in capsys.readouterr().out
+    index = read_index(tmp_path / ".ovs3d" / "index.jsonl")
+    (position,) = index.select("train")
+    (photo,) = index[position].photos
+    ahead = transform(np.linalg.inv(photo.camera.world_from_camera), np.array([[9.0, 0, 0]]))
+    assert ahead[0, 2] == pytest.approx(8.3)
+    assert read_scan(index[position].scan, index.dataset).labels.tolist() == [0, 1, 255]

@@ -60,7 +60,13 @@ def make_frame(root, name="a", scene="s", split="train"):
         root / f"{name}.bin", "bin4", pose(0), 1532402927.647951, root / f"{name}_labels.bin", 2.0
     )
     return Frame(
-        name, scene, split, scan, (ScanFile(root / f"{name}_sweep.bin", "bin3", pose(1), 0.5),), (photo,)
+        name,
+        scene,
+        split,
+        scan,
+        (ScanFile(root / f"{name}_sweep.bin", "bin3", pose(1), 0.5),),
+        (photo,),
+        f"token of {name}",
     )
 
 

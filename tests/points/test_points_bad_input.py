@@ -203,3 +203,14 @@ def test_words_without_a_run_and_a_trunk_without_words_are_explained(data, refus
     heads = {"final": 4}
     write_run(tmp_path / "free", About(net, heads, (), "mini", {}), PointModel(net, heads))
     assert "--prompt" in refused("view", "--index", index, "--run", tmp_path / "free")
+
+
+def test_intensities_of_any_range_are_answered_once_their_range_is_said(run, refused, tmp_path):
+    points = tiny_scan(0)[0]
+    points[:, 3] *= 255
+    points.tofile(tmp_path / "scan.bin")
+    line = ["infer", "--run", run, "--points", tmp_path / "scan.bin", "--out", tmp_path / "out"]
+    assert "intensity_max" in refused(*line)
+    assert "above 0" in refused(*line, "--intensity-max", "0")
+    main([str(each) for each in (*line, "--intensity-max", "255")])
+    assert (tmp_path / "out" / "scan.ply").exists()

@@ -241,7 +241,8 @@ def test_spvcnn_learns_from_photos_too(index, teacher, tmp_path):
     assert isinstance(run.model.net, SPVCNN)
     found = list(losses(tmp_path / "run").values())
     assert np.mean(found[-3:]) < np.mean(found[:3])
-    assert run.outputs(paired(index, teacher)[0, 0].scans.points)[TEXT].shape == (700, teacher.d)
+    answers, row = run.said(paired(index, teacher)[0, 0].scans.points)
+    assert answers[TEXT][row].shape == (700, teacher.d)
 
 
 def test_an_epoch_that_does_not_come_is_told(index, tmp_path, capsys):
