@@ -178,7 +178,7 @@ def test_offline_the_line_names_the_ways_out(serve, folder):
         "ovs3d weights fetch ViT-B-16/openai",
         place,
         "https://openaipublic",
-        "--weights mini",
+        "`weights: mini`",
         "ovs3d.yaml",
     ):
         assert part in str(caught.value)
