@@ -98,7 +98,8 @@ def test_who_asks_such_a_run_for_classes_is_told_in_one_line(trained, index, tmp
 
 def test_the_command_says_that_the_run_is_to_be_fine_tuned():
     said = Slidr(index=Path("data/index.jsonl"), out=Path("run")).next_step()
-    assert said == "go on with its --net: ovs3d-points finetune --init run --index data/index.jsonl --out <folder>"
+    command = "ovs3d-points finetune --init run --index data/index.jsonl --out <folder>"
+    assert said == f"go on with its --net: {command}"
 
 
 @pytest.mark.parametrize("method", METHODS)
