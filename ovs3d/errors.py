@@ -14,6 +14,16 @@ class InputError(ValueError):
     """The input cannot be used. The message says what was expected, what was found and what to do, in one line."""
 
 
+def check_range(flag: str, value: int | float, low: int | float, high: int | float) -> None:
+    """Refuse a flag's number that is outside its range; both ends belong to it.
+
+    Raises:
+        InputError: it is, or is not a number.
+    """
+    if not low <= value <= high:
+        raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+
+
 @contextmanager
 def exit_on_input_error() -> Iterator[None]:
     """Turn an error that the user can cure into one line on stderr and exit status 2.

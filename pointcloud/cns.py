@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.clip_labels import FOREIGN, ClipLabels
 from pointcloud.cns_samples import CnsSamples, MemberBatch
@@ -134,8 +134,7 @@ class CrossModal(PairedTraining):
             self.slow.eval()
             pixels, points = self._logits(*self._answers(self.slow, batch), batch)
         how = self.command
-        unseen = ~batch.inside[:, None] if self.model.image else torch.ones_like(batch.inside)[:, None]
-        of_photos = votes(pixels.softmax(dim=1), how.refine).masked_fill(unseen, 0)
+        of_photos = votes(pixels.softmax(dim=1), how.refine).masked_fill(~batch.inside[:, None], 0)
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
         said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
@@ -240,19 +239,15 @@ def _check(command: Cns) -> None:
         raise InputError(
             f"--switch-probs are three shares that sum to 1, of CLIP, photos and points; not {probabilities}"
         )
-    for flag, value, low, high in (
-        ("ema", command.ema, 0, 0.999999),
-        ("margin", command.margin, 0, 1),
-        ("balance", command.balance, 0, 1),
-        ("image.pixels", command.image.pixels, 1, 10**7),
-        ("image.height", command.image.height, 32, 10**4),
-        ("image.width", command.image.width, 32, 10**4),
-        ("image.jitter", command.image.jitter, 0, 1),
-        ("latent.channels", command.latent.channels, 0, 10**4),
-        ("masks.sam.points-per-side", command.masks.sam.points_per_side, 1, 1024),
-    ):
-        if not low <= value <= high:
-            raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+    check_range("ema", command.ema, 0, 0.999999)
+    check_range("margin", command.margin, 0, 1)
+    check_range("balance", command.balance, 0, 1)
+    check_range("image.pixels", command.image.pixels, 1, 10**7)
+    check_range("image.height", command.image.height, 32, 10**4)
+    check_range("image.width", command.image.width, 32, 10**4)
+    check_range("image.jitter", command.image.jitter, 0, 1)
+    check_range("latent.channels", command.latent.channels, 0, 10**4)
+    check_range("masks.sam.points-per-side", command.masks.sam.points_per_side, 1, 1024)
     alone = command.image.name == "none"
     if alone and (command.switch_probs[1] or command.latent.weight or command.image.init):
         raise InputError(

@@ -42,8 +42,8 @@ class MemberBatch(PhotoBatch):
 
     @property
     def inside(self) -> Bool[Tensor, " n"]:
-        """Which members are in the image that the network sees, which is a crop."""
-        return self.place.abs().amax(dim=1) <= 1
+        """Which members are in the image that the network sees, which is a crop; where points learn alone, none is."""
+        return (self.place.abs().amax(dim=1) <= 1) & (self.images.numel() > 0)
 
     @property
     def shown(self) -> Int64[Tensor, " m"]:

@@ -28,7 +28,7 @@ from pointcloud.masks import load_masks
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
 from pointcloud.runs import load_run, text_embeddings
-from pointcloud.samples import Samples, scan_file
+from pointcloud.samples import Samples, any_labelled
 from pointcloud.teacher import load_teacher, photos_of
 
 if TYPE_CHECKING:
@@ -59,11 +59,7 @@ def evaluate(command: Evaluate) -> Path:
     if (command.predictions or command.shown) and command.of == "photos":
         raise InputError("--predictions and --shown are about points: leave out --of photos")
     positions = index.select(command.split)
-    if (
-        not command.predictions
-        and command.of != "photos"
-        and all(scan_file(index[position]).labels is None for position in positions)
-    ):
+    if not command.predictions and command.of != "photos" and not any_labelled(index, positions):
         raise InputError(
             f"no scan of split {command.split!r} has labels to compare with: infer and view need none"
         )

@@ -28,7 +28,7 @@ from pointcloud.lightning_module import PointTraining, begin, check, new_model, 
 from pointcloud.model import PointModel
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, read_about, text_embeddings, write_run
-from pointcloud.samples import Batch, Samples, scan_file
+from pointcloud.samples import Batch, Samples, any_labelled
 from pointcloud.sparse import use_backend
 from pointcloud.teacher import clip_weights
 
@@ -123,7 +123,7 @@ def finetune(command: Finetune) -> Path | None:
     samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)
     held_out = Samples(index, index.select(command.held_out), command.net)
     for split, positions in (("train", chosen), (command.held_out, held_out.positions)):
-        if not classes or all(scan_file(index[position]).labels is None for position in positions):
+        if not classes or not any_labelled(index, positions):
             raise InputError(
                 f"{index.dataset.root}: no scan of split {split!r} has labels of the classes of the index; training "
                 "without labels is ovs3d-points pretrain"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.outputs.palette import label_colors
 from ovs3d.outputs.ply import write_ply
 from ovs3d.query import labels
@@ -29,11 +29,11 @@ def infer(command: Infer) -> None:
     Raises:
         InputError: no file, or one that cannot be read; two files would get the same name.
     """
-    run = load_run(command.run_folder, command.device)
-    if command.threshold is not None and not 0 <= command.threshold <= 1:
-        raise InputError(f"--threshold is from 0 to 1, not {command.threshold}")
+    if command.threshold is not None:
+        check_range("threshold", command.threshold, 0, 1)
     if command.intensity_max is not None and command.intensity_max <= 0:
         raise InputError(f"--intensity-max is above 0, not {command.intensity_max}")
+    run = load_run(command.run_folder, command.device)
     vocabulary, embeddings = run.question(command.vocabulary())
     for path in point_files(command.points):
         scan = read_scan(

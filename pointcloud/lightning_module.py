@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ovs3d.atomic import atomic_file
 from ovs3d.device import usable_device
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.optim import Muon
 from pointcloud.config import Fit, Net, Training
 from pointcloud.model import PointModel
@@ -146,24 +146,15 @@ def check(command: Training) -> None:
         InputError: there is one.
     """
     fit, net = command.fit, command.net
-    for flag, value, low, high in (
-        ("fit.epochs", fit.epochs, 0, 10**6),
-        ("fit.batch-size", fit.batch_size, 1, 10**6),
-        (
-            "fit.devices",
-            fit.devices,
-            1,
-            max(1, torch.cuda.device_count()) if torch.cuda.is_available() else 10**3,
-        ),
-        ("fit.workers", fit.workers, 0, 10**3),
-        ("fit.save-every", fit.save_every, 1, 10**9),
-        ("fit.seed", fit.seed, 0, 2**32 - 1),
-        ("net.first-kernel", net.first_kernel, 1, 7),
-        ("net.voxel-size-m", net.voxel_size_m, 1e-4, 1e3),
-        ("augment.scale", command.augment.scale, 0, 0.99),
-    ):
-        if not low <= value <= high:
-            raise InputError(f"--{flag} is from {low} to {high}, not {value}")
+    check_range("fit.epochs", fit.epochs, 0, 10**6)
+    check_range("fit.batch-size", fit.batch_size, 1, 10**6)
+    check_range("fit.devices", fit.devices, 1, torch.cuda.device_count() or 10**3)
+    check_range("fit.workers", fit.workers, 0, 10**3)
+    check_range("fit.save-every", fit.save_every, 1, 10**9)
+    check_range("fit.seed", fit.seed, 0, 2**32 - 1)
+    check_range("net.first-kernel", net.first_kernel, 1, 7)
+    check_range("net.voxel-size-m", net.voxel_size_m, 1e-4, 1e3)
+    check_range("augment.scale", command.augment.scale, 0, 0.99)
     if net.first_kernel % 2 == 0:
         raise InputError(f"--net.first-kernel is odd, not {net.first_kernel}")
     if not net.inputs:
@@ -211,7 +202,10 @@ def _flat(settings: Mapping[str, Any], *above: str) -> dict[tuple[str, ...], Any
     found: dict[tuple[str, ...], Any] = {}
     for name, value in settings.items():
         path = *above, name
-        found |= _flat(value, *path) if isinstance(value, dict) else {} if path in _FREE else {path: value}
+        if isinstance(value, dict):
+            found |= _flat(value, *path)
+        elif path not in _FREE:
+            found[path] = value
     return found
 
 

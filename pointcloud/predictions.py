@@ -31,17 +31,17 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
         if name == "nuscenes":
             _complete(labels, frame)
             path = out / "lidarseg" / _devkit_split(frame, split) / f"{_token(frame)}_lidarseg.bin"
-            _save(path, (labels + 1).astype(np.uint8))
+            _save(path, (labels + 1).astype(np.uint8).tobytes())
         elif name == "semantickitti":
             _complete(labels, frame)
             raw = _raw_ids(index)
             assert frame.scan is not None
             folder = out / "sequences" / frame.scan.path.parent.parent.name / "predictions"
-            _save(folder / f"{frame.scan.path.stem}.label", raw[labels])
+            _save(folder / f"{frame.scan.path.stem}.label", raw[labels].tobytes())
         elif name == "scannet":
             found = np.append(_raw_ids(index), 0)[labels]  # the last row is of -1
             text = "".join(f"{raw}\n" for raw in found)
-            _save(out / "predictions" / f"{frame.name}.txt", np.frombuffer(text.encode(), np.uint8))
+            _save(out / "predictions" / f"{frame.name}.txt", text.encode())
         else:
             (out / "predictions").mkdir(parents=True, exist_ok=True)
             with atomic_file(out / "predictions" / f"{frame.name}.npy") as file:
@@ -86,7 +86,7 @@ def _raw_ids(index: Index) -> UInt32[np.ndarray, " k"]:
     return np.array(ids, np.uint32)
 
 
-def _save(path: Path, values: np.ndarray) -> None:
+def _save(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
-        file.write(values.tobytes())
+        file.write(content)

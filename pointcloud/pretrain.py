@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
 from pointcloud.index import read_index
 from pointcloud.lightning_module import PointTraining, begin, check, new_model, trainer
@@ -158,9 +158,9 @@ def clip2scene(command: Clip2Scene) -> None:
         raise InputError(
             "--semantic-weight and --spatial-temporal-weight are above 0; none leaves a loss out"
         )
-    for flag in ("prompt_denoising", "self_training_probability", "balance"):
-        if not 0 <= getattr(command, flag) <= 1:
-            raise InputError(f"--{flag.replace('_', '-')} is from 0 to 1, not {getattr(command, flag)}")
+    check_range("prompt-denoising", command.prompt_denoising, 0, 1)
+    check_range("self-training-probability", command.self_training_probability, 0, 1)
+    check_range("balance", command.balance, 0, 1)
     if command.semantic == "paper" and command.balance:
         raise InputError("--balance is about cross-entropy: it goes with --semantic released")
     if command.self_training_probability:
@@ -216,8 +216,7 @@ def photographed(command: Pretraining) -> Samples:
         InputError: none of them has a photo, one has no points, or a number is none that a training can have.
     """
     check(command)
-    if command.photos < 0:
-        raise InputError(f"--photos is 0, for all, or more, not {command.photos}")
+    check_range("photos", command.photos, 0, 10**6)
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share, command.share_from)

@@ -30,6 +30,8 @@ TEMPERATURE = 0.07
 """Similarities to texts are divided by it before a softmax."""
 
 
+Question = tuple[Vocabulary, Tensor | None]
+"""What is asked, and its embeddings; None: of a run that knows its own classes only."""
 Said = tuple[Mapping[str, Tensor], Tensor]
 """What each head says, and which row of it is of each point: points of one voxel may share one."""
 
@@ -59,8 +61,8 @@ class Run:
     model: PointModel
     device: torch.device
 
-    def question(self, asked: Vocabulary | None) -> tuple[Vocabulary, Float[Tensor, "k d"] | None]:
-        """What is asked, by default all classes that the run was trained on, and its `embeddings`.
+    def question(self, asked: Vocabulary | None) -> Question:
+        """What is asked, by default all classes that the run was trained on, with its `embeddings`.
 
         Raises:
             InputError: as `embeddings`, or nothing is asked and the run was trained on no classes.
@@ -69,10 +71,7 @@ class Run:
             raise InputError(
                 "this run was trained on no classes: say what to look for, as in --prompt 'car; road'"
             )
-        if not self.about.classes and TEXT not in self.about.heads:
-            raise InputError(
-                "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
-            )
+        self._check_taught()
         vocabulary = asked or Vocabulary(self.about.classes)
         return vocabulary, self.embeddings(vocabulary)
 
@@ -84,10 +83,7 @@ class Run:
         """
         if TEXT in self.about.heads:
             return text_embeddings(vocabulary, self.about.weights, self.device, self.about.template)
-        if not self.about.classes:
-            raise InputError(
-                "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
-            )
+        self._check_taught()
         foreign = [name for name in vocabulary.names if name not in self.about.classes]
         if foreign or vocabulary.distractors:
             raise InputError(
@@ -95,6 +91,13 @@ class Run:
                 "these, or train with --head text"
             )
         return None
+
+    def _check_taught(self) -> None:
+        """A trunk answers nothing."""
+        if not self.about.classes and TEXT not in self.about.heads:
+            raise InputError(
+                "this run has no head for texts and knows no classes: teach it some with ovs3d-points finetune --init"
+            )
 
     @torch.inference_mode()
     def said(self, points: Points) -> Said:

@@ -91,6 +91,15 @@ def scan_file(frame: Frame) -> ScanFile:
     return frame.scan
 
 
+def any_labelled(index: Index, positions: Sequence[int]) -> bool:
+    """Whether the scan of one of these frames has labels.
+
+    Raises:
+        InputError: a frame has no scan.
+    """
+    return any(scan_file(index[position]).labels is not None for position in positions)
+
+
 def sample(
     scan: Scan,
     net: Net,

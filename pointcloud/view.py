@@ -19,7 +19,7 @@ from ovs3d.query import labels
 from ovs3d.require import require
 from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.index import Index, read_index
-from pointcloud.runs import Run, Said, load_run
+from pointcloud.runs import Question, Run, Said, load_run
 from pointcloud.samples import sample
 from pointcloud.scans import read_scan
 
@@ -84,13 +84,13 @@ class Page:
         index: Index,
         positions: list[int],
         run: Run | None,
-        asked: Vocabulary | None = None,
+        question: Question | None,
     ) -> None:
         self._server, self._index, self._positions, self._run = server, index, positions, run
         self._changing = threading.Lock()
         names = index.dataset.classes
-        if run:
-            self._vocabulary, self._embeddings = run.question(asked)
+        if question:
+            self._vocabulary, self._embeddings = question
             names = self._vocabulary.names
         shows = get_args(Show) if run else get_args(Show)[:2]
         gui = server.gui
@@ -192,16 +192,16 @@ def view(command: "View", wait: Callable[[], None] | None = None) -> None:
     """Serve the page until interrupted, or until ``wait`` returns."""
     viser = require("viser", "points")
     index = read_index(command.index, command.root)
-    run, asked = None, command.vocabulary()
+    run, question, asked = None, None, command.vocabulary()
     if command.run_folder is not None:
         run = load_run(command.run_folder, command.device)
-        run.question(asked)  # said before the page is there
+        question = run.question(asked)
     elif asked is not None:
         raise InputError("--prompt and --prompts ask a run: name one with --run")
     positions = index.select(command.split)
     server = viser.ViserServer(host=command.host, port=command.port, verbose=False)
     server.scene.set_up_direction("+z")
-    Page(server, index, positions, run, asked)
+    Page(server, index, positions, run, question)
     print(f"{len(positions)} scans at http://{command.host}:{server.get_port()} (Ctrl-C ends)", flush=True)
     try:
         wait() if wait else _forever()

@@ -262,9 +262,7 @@ def _sparse(report: dict) -> str:
         for name, found in metrics.items()
     ]
     voxels = [f"{found['voxels']} in *{name}*" for name, found in metrics.items() if "voxels" in found]
-    grown = "; ".join(
-        f"{value:.1f} {name.split(', ')[1]} at {name.split(', ')[0]}" for name, value in growth.items()
-    )
+    grown = "; ".join(f"{value:.1f} {' at '.join(name.split(', ')[::-1])}" for name, value in growth.items())
     head = (
         "forward and backward",
         "ours",

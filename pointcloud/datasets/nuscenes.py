@@ -98,8 +98,7 @@ def frames(root: Path, version: str, say: Say) -> Iterator[Frame]:
             name = f"{scene['name']}_{position:04d}"
             found = _frame(tables, sample, in_order[0]["timestamp"], say)
             if found is not None:
-                scan_token = tables.by_sample[sample["token"]][LIDAR]["token"]
-                yield Frame(name, scene["name"], splits[scene["name"]], *found, token=scan_token)
+                yield Frame(name, scene["name"], splits[scene["name"]], *found)
 
 
 def _read(root: Path, folder: Path) -> _Tables:
@@ -147,8 +146,8 @@ def _splits(version: str) -> dict[str, str]:
 
 def _frame(
     tables: _Tables, sample: Record, start_us: int, say: Say
-) -> tuple[ScanFile, tuple[ScanFile, ...], tuple[Photo, ...]] | None:
-    """Scan, sweeps and photos of a sample, or None where the scan cannot be used."""
+) -> tuple[ScanFile, tuple[ScanFile, ...], tuple[Photo, ...], str] | None:
+    """Scan, sweeps, photos and token of a sample, or None where the scan cannot be used."""
     records = tables.by_sample.get(sample["token"], {})
     if LIDAR not in records:
         say(f"sample {sample['token']} has no {LIDAR}: frame left out")
@@ -162,7 +161,7 @@ def _frame(
     if problem is not None:
         say(f"{problem}: frame left out")
         return None
-    return scan, _sweeps(tables, key, start_us, say), _photos(tables, records, start_us, say)
+    return scan, _sweeps(tables, key, start_us, say), _photos(tables, records, start_us, say), key["token"]
 
 
 def _label_problem(path: Path, n_points: int) -> str | None:

@@ -73,9 +73,9 @@ def convolve_with(
     """
     if backend == "torch":
         return arithmetic.convolve(x, weight, step.kernel_map)
-    check_backend(backend, x.device, x.dtype)  # again: the network may have moved
     if x.dtype != weight.dtype:
         raise ValueError(
             f"{backend} expects features and kernel of one dtype, found {x.dtype} and {weight.dtype}"
         )
+    check_backend(backend, x.device, x.dtype)  # again: the network may have moved
     return _LIBRARIES[backend].convolve(x, weight, step)
