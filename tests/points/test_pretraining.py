@@ -236,11 +236,11 @@ def test_the_agreement_alone_trains_the_head_that_is_asked_later(index, tmp_path
 
 
 def test_spvcnn_learns_from_photos_too(index, teacher, tmp_path):
-    flags = ["--net.name", "spvcnn"]
+    flags = ["--net.name", "spvcnn", "--fit.epochs", "3"]
     run = load_run(pretrained([*METHODS["clip2scene"], *flags], index, tmp_path / "run"))
     assert isinstance(run.model.net, SPVCNN)
     found = list(losses(tmp_path / "run").values())
-    assert np.mean(found[-3:]) < np.mean(found[:3])
+    assert np.mean(found[-2:]) < np.mean(found[:2])
     answers, row = run.said(paired(index, teacher)[0, 0].scans.points)
     assert answers[TEXT][row].shape == (700, teacher.d)
 
