@@ -32,8 +32,8 @@ TRAINING = [
     *("--fit.optimizer", "adamw", "--fit.lr", "4e-3", "--image.height", "48", "--image.width", "64"),
 ]
 STAGES = {
-    "the first alone": ["--switch-probs", "1", "0", "0", "--image.name", "none"],
-    "both": ["--switch-from", str(EPOCHS // 2), "--image.name", "deeplabv3-mobilenet"],
+    "first stage alone": ["--switch-probs", "1", "0", "0", "--image.name", "none"],
+    "both stages": ["--switch-from", str(EPOCHS // 2), "--image.name", "deeplabv3-mobilenet"],
 }
 """In the first, points learn nothing from the network of photos."""
 
@@ -80,5 +80,5 @@ def test_labels_that_come_from_the_networks_too_are_no_worse(labelled, tmp_path,
         asked = ["--run", str(out), "--index", str(labelled), "--prompt", "green floor; red box"]
         main(["evaluate", *asked, "--out", str(out / "points")])
         found[name] = json.loads((out / "points" / "report.json").read_text())["metrics"]["miou"]
-    assert found["the first alone"] > 0.9
-    assert found["both"] >= found["the first alone"]
+    assert found["first stage alone"] > 0.9
+    assert found["both stages"] >= found["first stage alone"]
