@@ -95,11 +95,26 @@ def write_png(path: Path, picture: UInt8[np.ndarray, "h w c"] | UInt8[np.ndarray
         Image.fromarray(picture).save(file, format="PNG")
 
 
+def image_bytes(path: Path) -> bytes:
+    """What an image file holds, whether or not it is an image.
+
+    Raises:
+        InputError: no such file.
+    """
+    with _image_errors(path):
+        return path.read_bytes()
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Image.Image]:
+    with _image_errors(path), Image.open(path) as image:
+        yield image
+
+
+@contextmanager
+def _image_errors(path: Path) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            yield image
+        yield
     except InputError:
         raise
     except FileNotFoundError as error:

@@ -65,6 +65,9 @@ class Evaluate(_Question):
 
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
     """Folder of a run. Default: what CLIP calls the pixels that show the points; hidden points have no answer."""
+    prompt: str | None = None
+    """One prompt for each class of the index, in their order. Default: their names, with the synonyms by which the run
+    was taught them."""
     index: Path
     """Index of the data set."""
     out: Path

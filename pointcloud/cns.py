@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from ovs3d.errors import InputError, check_range
-from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
+from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.clip_labels import FOREIGN, ClipLabels
 from pointcloud.cns_samples import CnsSamples, MemberBatch
 from pointcloud.image_runs import ImageAbout, write_image_net
@@ -27,7 +27,7 @@ from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
-from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, train
+from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, normalised, votes
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
@@ -180,15 +180,15 @@ def cns(command: Cns) -> None:
     scans = _with_photos(photographed(command), command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
-    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
+    vocabulary = taught_words(command, dataset.classes)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
     labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
-    learn(command, scans, labels, vocabulary.names)
+    learn(command, scans, labels, vocabulary)
 
 
-def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, ...]) -> None:
+def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabulary) -> None:
     """Train on what pixels are called, and write the run."""
     teacher = labels.teacher
     sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
@@ -208,7 +208,7 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, classes: tuple[str, 
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]
     training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
-    about = about_texts(command, heads, classes, teacher)
+    about = about_texts(command, heads, teacher, vocabulary.names, vocabulary.synonyms)
     if train(training, model, about, command.out) and image is not None and name != "none":
         about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
         write_image_net(command.out, about_image, image)
@@ -247,7 +247,7 @@ def _check(command: Cns) -> None:
     check_range("image.width", command.image.width, 32, 10**4)
     check_range("image.jitter", command.image.jitter, 0, 1)
     check_range("latent.channels", command.latent.channels, 0, 10**4)
-    check_range("masks.sam.points-per-side", command.masks.sam.points_per_side, 1, 1024)
+    check_range("latent.weight", command.latent.weight, 0, 1e6)
     alone = command.image.name == "none"
     if alone and (command.switch_probs[1] or command.latent.weight or command.image.init):
         raise InputError(

@@ -252,8 +252,8 @@ class Training:
     share: Literal["scene", "frame"] = "scene"
     """What it is a share of: scenes as in SLidR, or frames of all scenes as in CLIP2Scene; the two do not compare."""
     share_from: int = 0
-    """Which share: number of its first scene or frame, below 100 / percent. The published ones begin with 0; a mean
-    over several tells how much hangs on the choice."""
+    """Which share: number of its first scene or frame, below 100 / percent. Published ones begin with 0, but SLidR's
+    of nuScenes with 100 / percent - 1; a mean over several tells how much hangs on the choice."""
     net: Net = field(default_factory=Net)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ovs3d.errors import check_range
 from pointcloud.lightning_module import new_model
 from pointcloud.model import PointModel
 from pointcloud.objectives.contrastive import point_pixel_contrast, superpixel_contrast
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.pretrain import PairedTraining, photographed, train
 from pointcloud.runs import About
-from pointcloud.superpixels import SuperpixelBatch, Superpixels, SuperpixelSamples
+from pointcloud.superpixels import SuperpixelBatch, Superpixels, SuperpixelSamples, check_superpixels
 from pointcloud.teacher import load_backbone
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class SuperpixelMatching(Matching):
 
 def ppkt(command: Ppkt) -> None:
     """PPKT, as SLidR's code has it."""
+    check_range("temperature", command.temperature, 1e-6, 1e3)
+    check_range("matches", command.matches, 1, 10**9)
     scans = photographed(command)
     backbone = load_backbone(command.backbone, scans.index.dataset.root)
     model = new_model(command, {IMAGE: CHANNELS})
@@ -105,6 +108,8 @@ def ppkt(command: Ppkt) -> None:
 
 def slidr(command: Slidr) -> None:
     """SLidR."""
+    check_superpixels("superpixels", command.superpixels)
+    check_range("temperature", command.temperature, 1e-6, 1e3)
     scans = photographed(command)
     backbone = load_backbone(command.backbone, scans.index.dataset.root)
     superpixels = Superpixels(backbone, command.superpixels)

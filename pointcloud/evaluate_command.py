@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
@@ -27,7 +27,7 @@ from pointcloud.index import Index, read_index
 from pointcloud.masks import load_masks
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
-from pointcloud.runs import load_run, text_embeddings
+from pointcloud.runs import load_run, read_about, text_embeddings
 from pointcloud.samples import Samples, any_labelled
 from pointcloud.teacher import load_teacher, photos_of
 
@@ -50,7 +50,12 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError(
             f"the index of {index.dataset.root} has no classes to compare with: infer and view need none"
         )
-    vocabulary = command.vocabulary() or Vocabulary(classes)
+    known = (
+        Vocabulary(classes)
+        if command.run_folder is None
+        else read_about(command.run_folder).words_of(classes)
+    )
+    vocabulary = command.vocabulary() or known
     if len(vocabulary.names) != len(classes):
         raise InputError(
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
@@ -109,9 +114,14 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
         raise InputError("--of both needs the two networks of a --run of pretrain cns")
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
+    check_range("margin", command.margin, 0, 1)
+    if command.margin and command.refine != "soft":
+        raise InputError("--margin is about --refine soft")
     teacher = load_teacher(command.teacher, index.dataset.root)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)
+    if masks is not None:
+        masks.fill(photos_of(index, positions))
     clip = ClipLabels(teacher, text, len(vocabulary.names), masks, command.refine, command.margin)
     samples = Samples(index, positions, Net(inputs=("one",)))
     if command.of == "photos":

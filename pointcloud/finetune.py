@@ -88,8 +88,8 @@ class Supervised(PointTraining):
         self.log("val/accuracy", pixel_accuracy(pooled), rank_zero_only=True)
 
 
-def _texts(command: Finetune, root: Path) -> tuple[str, TemplateName]:
-    """CLIP weights and sentences of the texts: those of the run whose head is kept, if it answers to texts.
+def _texts(command: Finetune, root: Path, classes: tuple[str, ...]) -> tuple[Vocabulary, str, TemplateName]:
+    """Words, CLIP weights and sentences: those of the run whose head is kept, if it answers to texts.
 
     Raises:
         InputError: its head answers to texts of other weights than those that are asked for.
@@ -101,8 +101,8 @@ def _texts(command: Finetune, root: Path) -> tuple[str, TemplateName]:
                 raise InputError(
                     f"--weights {command.weights}: the head of {command.init} answers to texts of {start.weights}"
                 )
-            return start.weights, start.template
-    return clip_weights(command.weights, root), "none"
+            return start.words_of(classes), start.weights, start.template
+    return Vocabulary(classes), clip_weights(command.weights, root), "none"
 
 
 def finetune(command: Finetune) -> Path | None:
@@ -128,16 +128,16 @@ def finetune(command: Finetune) -> Path | None:
                 f"{index.dataset.root}: no scan of split {split!r} has labels of the classes of the index; training "
                 "without labels is ovs3d-points pretrain"
             )
-    text, weights, template = None, "", "none"
+    words, text, weights, template = Vocabulary(classes), None, "", "none"
     if command.head == "text":
-        weights, template = _texts(command, index.dataset.root)
-        text = text_embeddings(Vocabulary(classes), weights, torch.device("cpu"), template)
+        words, weights, template = _texts(command, index.dataset.root, classes)
+        text = text_embeddings(words, weights, torch.device("cpu"), template)
     heads = {LINEAR: len(classes)} if text is None else {TEXT: text.shape[1]}
     model = new_model(command, heads, kept=(TEXT,))  # it answers in the space of texts already
     if command.freeze:
         model.freeze_trunk()
     settings = asdict(command)
-    about = About(command.net, heads, classes, weights, settings, template)
+    about = About(command.net, heads, classes, weights, settings, template, words.synonyms)
     last = begin(command.out, settings)
     training = Supervised(model, command.fit, samples, held_out, text)
     loop = trainer(command.out, command.fit, max(1, command.fit.epochs // 5))
@@ -148,9 +148,7 @@ def finetune(command: Finetune) -> Path | None:
     there = torch.device(usable_device(None))
     use_backend(model.net, "torch", there)  # as whoever loads the run will
     run = Run(about, model.to(there).eval(), there)
-    metrics = segmentation_metrics(
-        confusion_of(answers(run, held_out, Vocabulary(classes)), len(classes)), classes
-    )
+    metrics = segmentation_metrics(confusion_of(answers(run, held_out, words), len(classes)), classes)
     return Report(
         task=f"finetune on {index.dataset.name}",
         protocol=PROTOCOL,

@@ -14,15 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.device import usable_device
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.foundation.sam import LoadedSam, load_sam
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import sam_beside
-from ovs3d.images import read_image
+from ovs3d.images import image_bytes, read_image
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.id_maps import ids_of_png, png_of_ids
-from pointcloud.superpixels import superpixels
+from pointcloud.superpixels import check_superpixels, superpixels
 from pointcloud.teacher import store_of
 
 
@@ -56,7 +56,7 @@ class Masks:
         def compute() -> dict[str, Tensor]:
             return {"png": png_of_ids(self.find(read_image(photo)) + 1)}
 
-        stored = self.store.get_or_compute("masks", photo.read_bytes(), self.find.identity, compute)
+        stored = self.store.get_or_compute("masks", image_bytes(photo), self.find.identity, compute)
         return ids_of_png(stored["png"]) - 1
 
     def fill(self, photos: Iterable[Path]) -> None:
@@ -141,8 +141,13 @@ def load_masks(settings: config.Masks, root: Path) -> Masks:
     """The masks of the photos of the data set in ``root``.
 
     Raises:
-        InputError: unknown weights of SAM, or a device that is not there.
+        InputError: unknown weights of SAM, a device that is not there, or a number that cannot be.
     """
+    check_range("masks.sam.points-per-side", settings.sam.points_per_side, 1, 1024)
+    check_superpixels("masks.slic", settings.slic)
+    check_range("masks.felzenszwalb.scale", settings.felzenszwalb.scale, 0, 1e9)
+    check_range("masks.felzenszwalb.sigma", settings.felzenszwalb.sigma, 0, 1e3)
+    check_range("masks.felzenszwalb.min-size", settings.felzenszwalb.min_size, 0, 10**9)
     return Masks(_finder(settings, root), store_of(settings.feature_dir, root))
 
 

@@ -76,6 +76,7 @@ class Clip2SceneSmall(Clip2Scene):
 class PpktNuScenes(Ppkt):
     """PPKT with the network, the optimiser and the augmentation of SLidR's code for nuScenes."""
 
+    pairs: Pairing = _UNTESTED
     net: Net = _SLIDR_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _SLIDR_FIT
@@ -85,6 +86,7 @@ class PpktNuScenes(Ppkt):
 class SlidrNuScenes(Slidr):
     """SLidR with the network, the optimiser and the augmentation that were published for nuScenes."""
 
+    pairs: Pairing = _UNTESTED
     net: Net = _SLIDR_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _SLIDR_FIT

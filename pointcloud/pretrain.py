@@ -140,7 +140,7 @@ def distill(command: Distill) -> None:
     model = new_model(command, heads)
     samples = PairedSamples(scans, teacher, command.pairs, command.photos)
     training = Distillation(model, command.fit, samples)
-    about = about_texts(command, heads, dataset.classes, teacher)
+    about = about_texts(command, heads, teacher, dataset.classes)
     train(training, model, about, command.out)
 
 
@@ -148,7 +148,7 @@ def clip2scene(command: Clip2Scene) -> None:
     """Semantic and spatial-temporal consistency.
 
     Raises:
-        InputError: neither of them, no scan, or a weight or probability that is none.
+        InputError: neither of them, no scan, one class, or a weight or probability that is none.
     """
     if command.semantic == command.spatial_temporal == "none":
         raise InputError("nothing to learn from: --semantic and --spatial-temporal are both none")
@@ -168,11 +168,12 @@ def clip2scene(command: Clip2Scene) -> None:
     scans = photographed(command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
-    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(dataset.classes)
+    vocabulary = taught_words(command, dataset.classes)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     denoising = Denoising(teacher, text, command.prompt_denoising) if command.prompt_denoising else None
     training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
-    about = about_texts(command, heads_of(command, teacher), vocabulary.names, teacher)
+    heads = heads_of(command, teacher)
+    about = about_texts(command, heads, teacher, vocabulary.names, vocabulary.synonyms)
     train(training, training.model, about, command.out)
 
 
@@ -203,14 +204,19 @@ def heads_of(command: Clip2Scene, teacher: PhotoFeatures) -> dict[str, int]:
 
 
 def about_texts(
-    command: Distill | Clip2Scene | Cns, heads: Mapping[str, int], classes: tuple[str, ...], teacher: Teacher
+    command: Distill | Clip2Scene | Cns,
+    heads: Mapping[str, int],
+    teacher: Teacher,
+    classes: tuple[str, ...],
+    synonyms: tuple[tuple[str, ...], ...] = (),
 ) -> About:
     """Of a run that answers to the texts of its teacher."""
-    return About(command.net, heads, classes, teacher.clip.weights, asdict(command), command.teacher.template)
+    weights, template = teacher.clip.weights, command.teacher.template
+    return About(command.net, heads, classes, weights, asdict(command), template, synonyms)
 
 
 def photographed(command: Pretraining) -> Samples:
-    """The scans that a training is told to learn from; all of its random numbers begin here.
+    """The scans with photos that a training is told to learn from; all of its random numbers begin here.
 
     Raises:
         InputError: none of them has a photo, one has no points, or a number is none that a training can have.
@@ -223,7 +229,22 @@ def photographed(command: Pretraining) -> Samples:
     for position in chosen:
         scan_file(index[position])
     photos_of(index, chosen)
-    return Samples(index, chosen, command.net, command.augment, command.fit.seed)
+    shown = [position for position in chosen if index[position].photos]
+    return Samples(index, shown, command.net, command.augment, command.fit.seed)
+
+
+def taught_words(command: Clip2Scene | Cns, classes: tuple[str, ...]) -> Vocabulary:
+    """What pixels are told apart by: what is asked for, by default the classes of the data set.
+
+    Raises:
+        InputError: as `asked_vocabulary`, or there is only one class.
+    """
+    vocabulary = asked_vocabulary(command.prompt, command.prompts) or Vocabulary(classes)
+    if len(vocabulary.names) == 1:
+        raise InputError(
+            f"one class, {vocabulary.names[0]}, has nothing to be told apart from: name what else there is, too"
+        )
+    return vocabulary
 
 
 @rank_zero_only

@@ -51,6 +51,21 @@ class About:
     """How it was trained."""
     template: TemplateName = "none"
     """Sentences that texts are put into."""
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    """More words that each class was taught by; empty if there are none at all."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that it was taught; distractors teach nothing.
+
+        Raises:
+            InputError: there are none.
+        """
+        return Vocabulary(self.classes, self.synonyms)
+
+    def words_of(self, classes: tuple[str, ...]) -> Vocabulary:
+        """Classes in the words that it was taught them by, if those are its own."""
+        return self.vocabulary if classes == self.classes else Vocabulary(classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +77,7 @@ class Run:
     device: torch.device
 
     def question(self, asked: Vocabulary | None) -> Question:
-        """What is asked, by default all classes that the run was trained on, with its `embeddings`.
+        """What is asked, by default all that the run was taught, with its `embeddings`.
 
         Raises:
             InputError: as `embeddings`, or nothing is asked and the run was trained on no classes.
@@ -72,7 +87,7 @@ class Run:
                 "this run was trained on no classes: say what to look for, as in --prompt 'car; road'"
             )
         self._check_taught()
-        vocabulary = asked or Vocabulary(self.about.classes)
+        vocabulary = asked or self.about.vocabulary
         return vocabulary, self.embeddings(vocabulary)
 
     def embeddings(self, vocabulary: Vocabulary) -> Float[Tensor, "k d"] | None:
@@ -180,6 +195,7 @@ def read_about(folder: Path) -> About:
             content["weights"],
             content["settings"],
             content.get("template", "none"),
+            tuple(map(tuple, content.get("synonyms", ()))),
         )
     except FileNotFoundError:
         raise InputError(f"no run in {folder}: expected run.json, which a finished training writes") from None

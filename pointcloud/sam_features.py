@@ -14,7 +14,7 @@ from ovs3d.device import usable_device
 from ovs3d.foundation.sam import LoadedSam, load_sam
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.weights import sam_beside
-from ovs3d.images import image_size, read_image
+from ovs3d.images import image_bytes, image_size, read_image
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
@@ -41,7 +41,7 @@ class SamFeatures(PhotoFeatures):
         if self.store is None:
             return compute()["features"]
         identity = {"weights": self.sam.fingerprint}
-        return self.store.get_or_compute("sam", photo.read_bytes(), identity, compute)["features"]
+        return self.store.get_or_compute("sam", image_bytes(photo), identity, compute)["features"]
 
     def cells(
         self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]

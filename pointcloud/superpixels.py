@@ -10,7 +10,8 @@ from skimage.segmentation import slic
 from torch import Tensor
 from tqdm import tqdm
 
-from ovs3d.images import read_image
+from ovs3d.errors import check_range
+from ovs3d.images import image_bytes, read_image
 from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.id_maps import ids_of_png, png_of_ids
@@ -40,13 +41,24 @@ class Superpixels:
             return {"png": png_of_ids(found), "features": features.half()}
 
         identity = {**self.backbone.identity, **asdict(self.how)}
-        stored = self.backbone.store.get_or_compute("dino-slic", photo.read_bytes(), identity, compute)
+        stored = self.backbone.store.get_or_compute("dino-slic", image_bytes(photo), identity, compute)
         return ids_of_png(stored["png"]), stored["features"].float()
 
     def fill(self, photos: Iterable[Path]) -> None:
         """Compute what is missing, with a bar of progress."""
         for photo in tqdm(list(photos), "DINO, SLIC", unit="photo"):
             self.of(photo)
+
+
+def check_superpixels(flag: str, how: config.Superpixels) -> None:
+    """Refuse numbers that SLIC cannot have.
+
+    Raises:
+        InputError: there is one.
+    """
+    check_range(f"{flag}.count", how.count, 1, 10**6)
+    check_range(f"{flag}.compactness", how.compactness, 1e-6, 1e6)
+    check_range(f"{flag}.sigma", how.sigma, 0, 1e3)
 
 
 def superpixels(image: UInt8[Tensor, "h w 3"], how: config.Superpixels) -> Int64[Tensor, "h w"]:

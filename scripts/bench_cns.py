@@ -59,14 +59,6 @@ TRAINED: dict[str, dict[str, Any]] = {
     CNS: {},
     "CNS, losses and votes as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
     "CNS, votes of all photos": {"multi_view": True},
-    "CNS, masks of the mini SAM": {"masks": OF_SAM},
-    "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
-    "CNS, without CLIP from half on": {"switch_probs": (0.0, 0.5, 0.5)},
-    "CNS, votes of all photos, slow copies, a source for each mask": {
-        "multi_view": True,
-        "ema": 0.99,
-        "switch_unit": "mask",
-    },
 }
 
 

@@ -123,9 +123,7 @@ class BenchNoise:
             if not (command.out / "run.json").exists():
                 scans = photographed(command)
                 names = names or noisy_names(self._pieces(data, scans, len(words.names)), noise)
-                learn(
-                    command, scans, self._labels(command, scans.index.dataset.root, words, names), words.names
-                )
+                learn(command, scans, self._labels(command, scans.index.dataset.root, words, names), words)
             confusion = confusion_of(answers(load_run(command.out), held_out, words), len(words.names))
             found = {"miou": miou_of_true(confusion), "accuracy": pixel_accuracy(confusion)}
             add_row(self.rows, same | found | {"seconds": time.perf_counter() - start})

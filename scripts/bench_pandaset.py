@@ -31,6 +31,7 @@ from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
 from pointcloud.pairing import pair
+from pointcloud.pixels import PixelFeatures
 from pointcloud.pretrain import consistency, heads_of, photographed, train
 from pointcloud.runs import About, load_run, text_embeddings
 from pointcloud.samples import Samples, scan_file
@@ -54,8 +55,8 @@ class NoisyTruth(PhotoFeatures):
     def map(self, photo: Path) -> Float[Tensor, "h w d"]:
         return self.text[self.classes[photo]]
 
-    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n d"]:
-        return self.text[self.classes[photo.path][row_col[:, 0], row_col[:, 1]]]
+    def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
+        return PixelFeatures.of(self.text[self.classes[photo.path][row_col[:, 0], row_col[:, 1]]])
 
     def fill(self, photos: Iterable[Path]) -> int:
         """Nothing is missing."""

@@ -19,7 +19,7 @@ from ovs3d.foundation.dense import dense_features, patch_of
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino
 from ovs3d.foundation.store import FeatureStore, Identity
-from ovs3d.images import read_image
+from ovs3d.images import image_bytes, read_image
 
 _WHOLE = {"whole_patches": True}
 """Maps that were stored when patches left a rim of their image out are not of this identity."""
@@ -85,7 +85,7 @@ def dino_identity(dino: Dino, short_side: int) -> Identity:
 def _stored(
     kind: str, path: Path, identity: Identity, store: FeatureStore, compute: Callable[[], Tensor]
 ) -> Tensor:
-    stored = store.get_or_compute(kind, path.read_bytes(), identity, lambda: {"features": compute().half()})
+    stored = store.get_or_compute(kind, image_bytes(path), identity, lambda: {"features": compute().half()})
     return stored["features"]
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ovs3d.foundation.crops import TileSpec, crop_and_resize, resize, tile_boxes, working_size
 from ovs3d.foundation.store import FeatureStore, Identity
-from ovs3d.images import image_size, read_image
+from ovs3d.images import image_bytes, image_size, read_image
 
 KIND = "clip-tiles"
 
@@ -163,7 +163,7 @@ def scene_tiles(
             def compute(path: Path = path) -> dict[str, Tensor]:
                 return _to_tensors(encode_tiles(clip, read_image(path), spec, batch_size, bar.update))
 
-            tensors = store.get_or_compute(KIND, path.read_bytes(), identity, compute)
+            tensors = store.get_or_compute(KIND, image_bytes(path), identity, compute)
             tiles.append(_from_tensors(tensors))
             bar.update(start + len(tiles[-1].scale) - bar.n)  # read, not encoded
     return tiles

@@ -13,6 +13,8 @@ from pointcloud.nets.spvcnn import SPVCNN
 _WRAPPERS = ("state_dict", "model_points", "model")
 """Where a file keeps its weights: Lightning's, SLidR's."""
 _PREFIXES = ("model_points.", "model.", "module.", "encoder.", "net.")
+_OURS = "model.net."
+"""What names of weights begin with in the checkpoints of our trainings."""
 _EVEN_ORDER = [0, 4, 2, 6, 1, 5, 3, 7]
 """Offsets of a 2x2x2 kernel: ours, the first axis fastest, in torchsparse's, the last axis fastest."""
 
@@ -23,16 +25,18 @@ def load_trunk(net: MinkUNet | SPVCNN, path: Path, kept: Collection[str] = ()) -
     Args:
         path: the folder of a run, or a state dict or training checkpoint of Lightning or SLidR, in safetensors or
             torch.save's format; nothing in it is executed. Weights of other networks beside (SLidR's image network) are
-            left out. In a file of torch.save the kernels of SPVCNN are in the order of torchsparse, the one library
-            that publishes it; runs hold safetensors, in ours.
+            left out. In a file of torch.save that no training of ours wrote, the kernels of SPVCNN are in the order of
+            torchsparse, the one library that publishes it.
         kept: heads that are taken too if the file has them with as many channels.
 
     Raises:
         InputError: the file is damaged or would run code; a key is missing, foreign or of another shape.
     """
     path = path / "model.safetensors" if path.is_dir() else path
-    state = points_only(read_state_dict(path, _WRAPPERS))
-    if isinstance(net, SPVCNN) and path.suffix != ".safetensors":
+    found = read_state_dict(path, _WRAPPERS)
+    ours = path.suffix == ".safetensors" or any(name.startswith(_OURS) for name in found)
+    state = points_only(found)
+    if isinstance(net, SPVCNN) and not ours:
         state = from_torchsparse(state)
     sizes = {name: value.shape for name, value in state.items()}
     other = {name.split(".")[0] for name, value in net.state_dict().items() if sizes.get(name) != value.shape}

@@ -45,6 +45,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WRAPPERS = ("state_dict", "model", "teacher")
 _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encoder.", "backbone.")
 """Where MoCo, MoCo v3 and DINO keep the encoder."""
+_LABELLED = {"classifier", "aux_classifier", "decode_head", "auxiliary_head"}
+_MOCO = 128
 
 
 class PhotoNet(nn.Module):
@@ -157,11 +159,13 @@ def _along(directions: Tensor, head: nn.Module, x: Tensor) -> Tensor:
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:
-    """The classifier of torchvision's segmentation, or of ImageNet's thousand classes."""
+    """A head of a segmentation by torchvision or mmsegmentation, or a classifier of photos, if there is one.
+
+    MoCo has a layer in the classifier's place, which has 128 channels.
+    """
+    of_photos = {f"{prefix}fc.weight" for prefix in ("", "module.", *_PREFIXES)}
     for name, value in state.items():
-        if name.startswith(("classifier.", "aux_classifier.")) or (
-            name == "fc.weight" and len(value) == 1000
-        ):
+        if _LABELLED & set(name.split(".")) or (name in of_photos and len(value) != _MOCO):
             return name
     return None
 

@@ -62,6 +62,25 @@ def slow_agreement(points, pixels, labels, text, cell, temperature):
     return total / len(points)
 
 
+def slow_cross_entropy(points, labels, text):
+    total = points.new_zeros(())
+    for point, label in zip(points, labels, strict=True):
+        terms = [(point @ each).exp() for each in text]
+        total = total - (terms[label] / sum(terms)).log()
+    return total / len(points)
+
+
+def slow_cosine(points, features, point):
+    """Mean over points that have a pixel, of 1 - cos with the mean direction of their pixels' features."""
+    total, count = points.new_zeros(()), 0
+    for i, own in enumerate(points):
+        directions = [features[j] / features[j].norm() for j in (point == i).nonzero()[:, 0].tolist()]
+        if directions:
+            mean = torch.stack(directions).mean(dim=0)
+            total, count = total + 1 - own @ mean / own.norm() / mean.norm(), count + 1
+    return total / count
+
+
 def test_contrast_by_hand():
     points = rows((1, 0), (0, 3), (0, 2))  # lengths do not count
     labels = torch.tensor([0, 1, 0])
@@ -108,6 +127,19 @@ def test_cross_entropy_by_hand_counts_length_and_no_temperature():
     value = semantic_cross_entropy(rows((2, 0), (0, -1)), EACH[:2], torch.tensor([0, 1]), TEXT)
     expected = (math.log(1 + E**-2) + math.log(1 + E)) / 2
     assert value.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_cross_entropy_and_cosines_equal_slow_loops_with_their_gradients():
+    points, pixels, text, labels, point = drawn(30, 4, 6, 20, seed=6)
+    loose = 3 * pixels * torch.arange(1, 31)[:, None]  # lengths of pixels' features do not count
+    shown, which = point.unique(return_inverse=True)
+    for value, slow in (
+        (semantic_cross_entropy(points, EACH[:30], labels, text), slow_cross_entropy(points, labels, text)),
+        (pixel_cosine(points, EACH[:30], of(pixels)), slow_cosine(points, pixels, EACH[:30])),
+        (distillation(points, shown, of(loose), which), slow_cosine(points, loose, point)),
+    ):
+        torch.testing.assert_close(value, slow)
+        torch.testing.assert_close(*(torch.autograd.grad(each, points)[0] for each in (value, slow)))
 
 
 def test_agreement_by_hand_without_and_with_pixels():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_scans import COLORS, tiny_photo, tiny_scan, write_tiny
+from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.models.segmentation.lraspp import LRASPPHead
@@ -21,6 +22,7 @@ from pointcloud.image_runs import ImageRun, load_image_run
 from pointcloud.index_command import Index
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.runs import load_run
+from pointcloud.sam_features import SamFeatures
 
 KILLED_AT = 7
 IMAGE = [
@@ -150,6 +152,12 @@ MISTAKES = {
     "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
     "alone": (["--image.name", "none"], "--image.name none: points learn alone"),
     "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
+    "latent": (["--latent.weight", "-1"], "--latent.weight is from 0"),
+    "points of sam": (["--masks.sam.points-per-side", "0"], "--masks.sam.points-per-side is from 1"),
+    "superpixels": (["--masks.slic.count", "0"], "--masks.slic.count is from 1"),
+    "compact": (["--masks.slic.compactness", "-1"], "--masks.slic.compactness is from"),
+    "blur": (["--masks.felzenszwalb.sigma", "-1"], "--masks.felzenszwalb.sigma is from 0"),
+    "one class": (["--prompt", "table"], "one class, table, has nothing to be told apart from"),
     "no mask": (
         ["--masks.source", "sam", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
         "no mask in any of",
@@ -165,6 +173,18 @@ def test_mistakes_give_one_line(kind, index, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         main([*line, "--index", str(index), "--out", str(tmp_path / "out")])
     assert expected in capsys.readouterr().err
+
+
+def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path, capsys, monkeypatch):
+    def asked(*_: object) -> None:
+        said.append(capsys.readouterr().out)
+        raise InputError("enough")
+
+    said: list[str] = []
+    monkeypatch.setattr(SamFeatures, "map", asked)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        pretrained([*FLAGS, "--latent.feature-dir", str(tmp_path / "sam")], index, tmp_path / "run")
+    assert f"SAM's features of 4 photos: 0.00 GB in {tmp_path / 'sam'}" in said[0]
 
 
 def test_points_may_learn_alone(index, tmp_path):
@@ -185,6 +205,12 @@ QUESTIONS = {
         "it goes with --of points alone",
     ),
     "refined run": (["--run", "{run}", "--refine", "hard"], "--refine and --margin are about CLIP's labels"),
+    "lead": (["--refine", "soft", "--margin", "5"], "--margin is from 0 to 1"),
+    "lead of all members": (["--refine", "hard", "--margin", "0.5"], "--margin is about --refine soft"),
+    "no mask": (
+        ["--refine", "hard", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
+        "no mask in any of",
+    ),
     "predictions of photos": (
         ["--run", "{run}", "--of", "photos", "--predictions"],
         "--predictions and --shown are about points",
@@ -222,6 +248,7 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
         content["state_dict"] |= {
             "module.encoder_k.conv1.weight": torch.zeros(1),
             "module.queue": torch.zeros(2),
+            "module.encoder_q.fc.weight": torch.zeros(128, 2048),
         }
     elif form == "dino":
         content = {"teacher": {f"backbone.{name}": value for name, value in state.items()}, "epoch": 3}
@@ -236,10 +263,29 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
         other.load_backbone(tmp_path / "backbone.pth")
 
 
-@pytest.mark.parametrize("build", [partial(deeplabv3_resnet50, weights_backbone=None), resnet50])
+def of_mmsegmentation(weights: None) -> nn.Module:
+    return nn.ModuleDict(
+        {
+            "backbone": resnet50(weights=weights),
+            "decode_head": nn.ModuleDict({"conv_seg": nn.Conv2d(4, 2, 1)}),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(deeplabv3_resnet50, weights_backbone=None),
+        of_mmsegmentation,
+        resnet50,
+        partial(resnet50, num_classes=365),
+    ],
+)
 def test_weights_that_were_trained_with_labels_are_refused(build, tmp_path):
     torch.save(build(weights=None).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(InputError, match=r"was trained with labels, says its (classifier|fc)\."):
+    with pytest.raises(
+        InputError, match=r"was trained with labels, says its \S*(classifier|decode_head|fc)\."
+    ):
         PhotoNet("deeplabv3-resnet50", {"final": 4}).load_backbone(tmp_path / "a.pth")
 
 

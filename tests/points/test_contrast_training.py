@@ -96,6 +96,15 @@ def test_who_asks_such_a_run_for_classes_is_told_in_one_line(trained, index, tmp
     assert said.startswith("error: this run has no head for texts and knows no classes")
 
 
+@pytest.mark.parametrize(
+    ("method", "flag"), [("ppkt", "temperature"), ("ppkt", "matches"), ("slidr", "superpixels.count")]
+)
+def test_numbers_that_cannot_be_give_one_line(method, flag, index, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["pretrain", method, f"--{flag}", "0", "--index", str(index), "--out", str(tmp_path)])
+    assert f"error: --{flag} is from" in capsys.readouterr().err
+
+
 def test_the_command_says_that_the_run_is_to_be_fine_tuned():
     said = Slidr(index=Path("data/index.jsonl"), out=Path("run")).next_step()
     command = "ovs3d-points finetune --init run --index data/index.jsonl --out <folder>"

@@ -274,8 +274,12 @@ def test_kernels_of_torchsparse_are_turned_into_ours(tmp_path):
     load_trunk(other, tmp_path / "spvcnn.pt", kept=("final",))
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
     save_file(net.state_dict(), tmp_path / "model.safetensors")  # of a run
-    load_trunk(other, tmp_path, kept=("final",))
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    ours = {f"model.net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"state_dict": ours, "epoch": 3}, tmp_path / "last.ckpt")  # of a training of ours
+    for path in (tmp_path, tmp_path / "last.ckpt"):
+        other = SPVCNN(2, {"final": 5}, NARROW).eval()
+        load_trunk(other, path, kept=("final",))
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
 
 
 def test_cylindrical_voxels_are_radius_degrees_and_height():

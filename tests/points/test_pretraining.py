@@ -531,6 +531,7 @@ def test_mistakes_give_one_line(kind, index, trained, tmp_path, capsys):
     ("flags", "expected"),
     [
         (["--semantic", "none", "--spatial-temporal", "none"], "nothing to learn from"),
+        (["--prompt", "table"], "one class, table, has nothing to be told apart from"),
         (["--sweeps", "0"], "--sweeps counts a frame's own scan too: 1 or more, not 0"),
         (["--prompt-denoising", "1.5"], "--prompt-denoising is from 0 to 1, not 1.5"),
         (["--balance", "-1"], "--balance is from 0 to 1, not -1.0"),
@@ -554,9 +555,11 @@ def test_photos_without_points_are_told_before_clip_looks(index, tmp_path, capsy
     assert "has no point cloud, only photos" in capsys.readouterr().err
 
 
-def test_a_broken_photo_is_named(tmp_path, capsys):
+@pytest.mark.parametrize(("content", "expected"), [(b"no picture", "0.png"), (None, "0.png: no such image")])
+def test_a_broken_photo_is_named(content, expected, tmp_path, capsys):
     path = write_tiny(tmp_path / "data", train=1, val=1, photos=True)
-    (tmp_path / "data" / "0.png").write_bytes(b"no picture")
+    photo = tmp_path / "data" / "0.png"
+    photo.unlink() if content is None else photo.write_bytes(content)
     with pytest.raises(SystemExit, match=r"^2$"):
         main(
             [
@@ -570,7 +573,32 @@ def test_a_broken_photo_is_named(tmp_path, capsys):
                 str(tmp_path),
             ]
         )
-    assert "0.png" in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
+
+
+def test_frames_without_photos_are_left_out(index, tmp_path):
+    whole = read_index(index)
+    path = tmp_path / "index.jsonl"
+    write_index(
+        path, whole.dataset, [replace(whole[i], photos=whole[i].photos if i else ()) for i in range(4)]
+    )
+    out = pretrained(
+        [*METHODS["distill"], "--fit.epochs", "1", "--fit.batch-size", "1"], path, tmp_path / "run"
+    )
+    assert len(losses(out)) == 3
+    assert min(losses(out).values()) > 0
+
+
+def test_a_run_is_asked_in_the_words_that_it_learnt(index, tmp_path):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("classes:\n  - floor: [table]\n  - box: [mug]\ndistractors: [cone]\n")
+    how = ["clip2scene", *SHORT, "--fit.epochs", "1", "--prompts", str(prompts)]
+    run = load_run(pretrained(how, index, tmp_path / "run"))
+    taught = Vocabulary(("floor", "box"), (("table",), ("mug",)))
+    vocabulary, embeddings = run.question(None)
+    assert vocabulary == taught == run.about.words_of(("floor", "box"))
+    torch.testing.assert_close(embeddings, PromptBank(load_clip("mini")).encode(taught))
+    assert run.about.words_of(("floor", "cone")) == Vocabulary(("floor", "cone"))
 
 
 def test_clip_by_itself_is_measured_on_all_points_and_on_those_that_a_photo_shows(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -191,3 +192,17 @@ def test_every_parameter_learns_in_one_group_and_matrices_are_apart(name):
             assert group["lr"] == (0.2 if of_head else 0.1)
             last = -1 if names[id(p)].endswith("kernel") else 0
             assert group.get("outputs") == (last if p.dim() > 1 and not of_head else None)
+
+
+def test_heads_learn_at_a_rate_of_their_own(index):
+    net = Net(voxel_size_m=0.4)
+    samples = Samples(read_index(index), [0, 1], net)
+    training = Supervised(
+        PointModel(net, {"classifier": 2}), Fit(lr=0.1, lr_head=0.7), samples, samples, None
+    )
+    training.trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
+    groups = training.configure_optimizers()["optimizer"].param_groups
+    heads = {id(p) for p in training.model.net.classifier.parameters()}
+    for group in groups:
+        for p in group["params"]:
+            assert group["initial_lr"] == (0.7 if id(p) in heads else 0.1)
