@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from pointcloud.clip_labels import FOREIGN, ClipLabels
 from pointcloud.cns_samples import CnsSamples, MemberBatch
 from pointcloud.image_runs import ImageAbout, write_image_net
 from pointcloud.lightning_module import new_model
-from pointcloud.masks import load_masks
+from pointcloud.masks import check_masks, load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
@@ -177,7 +176,8 @@ def cns(command: Cns) -> None:
         InputError: shares of sources that are none; one photo in a step.
     """
     _check(command)
-    scans = _with_photos(photographed(command), command)
+    scans = photographed(command)
+    _check_photos(scans, command)
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
     vocabulary = taught_words(command, dataset.classes)
@@ -248,6 +248,7 @@ def _check(command: Cns) -> None:
     check_range("image.jitter", command.image.jitter, 0, 1)
     check_range("latent.channels", command.latent.channels, 0, 10**4)
     check_range("latent.weight", command.latent.weight, 0, 1e6)
+    check_masks(command.masks)
     alone = command.image.name == "none"
     if alone and (command.switch_probs[1] or command.latent.weight or command.image.init):
         raise InputError(
@@ -260,18 +261,16 @@ def _check(command: Cns) -> None:
         say_if_never("switch-from", command.switch_from, command.fit)
 
 
-def _with_photos(scans: Samples, command: Cns) -> Samples:
-    """The scans that a photo shows.
+def _check_photos(scans: Samples, command: Cns) -> None:
+    """Refuse frames whose photos are too few for a step.
 
     Raises:
-        InputError: they are too few for a step.
+        InputError: there is one.
     """
-    photos = {each: len(scans.index[each].photos) for each in scans.positions}
-    fewest = min(count for count in photos.values() if count)
+    fewest = min(len(scans.index[each].photos) for each in scans.positions)
     each = min(command.photos, fewest) if command.photos else fewest
     if each * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
         raise InputError(
             f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
             "wants two: take a larger --fit.batch-size"
         )
-    return replace(scans, positions=[position for position, count in photos.items() if count])

@@ -1,7 +1,8 @@
 """``ovs3d-points pretrain ppkt`` and ``slidr``: points are matched with what a self-supervised model sees in photos.
 
 As published but for the photos, which are looked at once and never cropped or mirrored, for cuboids, which SLidR cuts
-out of scans and we do not, and for the image model: DINO's tokens on a grid of patches stand for a ResNet's features.
+out of scans and we do not, for hidden points, which are left out unless `Pairing.visibility` says otherwise, and for
+the image model: DINO's tokens on a grid of patches stand for a ResNet's features.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pointcloud.objectives.contrastive import point_pixel_contrast, superpixel_c
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.pretrain import PairedTraining, photographed, train
 from pointcloud.runs import About
+from pointcloud.samples import Samples
 from pointcloud.superpixels import SuperpixelBatch, Superpixels, SuperpixelSamples, check_superpixels
-from pointcloud.teacher import load_backbone
+from pointcloud.teacher import Backbone, load_backbone
 
 if TYPE_CHECKING:
     from pointcloud.pretrain_command import Contrast, Ppkt, Slidr
@@ -97,10 +99,8 @@ class SuperpixelMatching(Matching):
 
 def ppkt(command: Ppkt) -> None:
     """PPKT, as SLidR's code has it."""
-    check_range("temperature", command.temperature, 1e-6, 1e3)
     check_range("matches", command.matches, 1, 10**9)
-    scans = photographed(command)
-    backbone = load_backbone(command.backbone, scans.index.dataset.root)
+    scans, backbone = _looked_at(command)
     model = new_model(command, {IMAGE: CHANNELS})
     samples = PairedSamples(scans, backbone, command.pairs, command.photos)
     _train(PixelMatching(model, samples, command), model, command)
@@ -109,13 +109,18 @@ def ppkt(command: Ppkt) -> None:
 def slidr(command: Slidr) -> None:
     """SLidR."""
     check_superpixels("superpixels", command.superpixels)
-    check_range("temperature", command.temperature, 1e-6, 1e3)
-    scans = photographed(command)
-    backbone = load_backbone(command.backbone, scans.index.dataset.root)
+    scans, backbone = _looked_at(command)
     superpixels = Superpixels(backbone, command.superpixels)
     model = new_model(command, {IMAGE: CHANNELS})
     samples = SuperpixelSamples(scans, backbone, command.pairs, command.photos, superpixels)
     _train(SuperpixelMatching(model, samples, command), model, command)
+
+
+def _looked_at(command: Contrast) -> tuple[Samples, Backbone]:
+    """The scans to learn from, and the model that looks at their photos."""
+    check_range("temperature", command.temperature, 1e-6, 1e3)
+    scans = photographed(command)
+    return scans, load_backbone(command.backbone, scans.index.dataset.root)
 
 
 def _train(training: Matching, model: PointModel, command: Contrast) -> None:

@@ -24,7 +24,7 @@ from pointcloud.evaluate_photos import PROTOCOL as PIXELS
 from pointcloud.evaluate_photos import by_clip, by_network, photo_answers, together
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import Index, read_index
-from pointcloud.masks import load_masks
+from pointcloud.masks import check_masks, load_masks
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
 from pointcloud.runs import load_run, read_about, text_embeddings
@@ -50,12 +50,7 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError(
             f"the index of {index.dataset.root} has no classes to compare with: infer and view need none"
         )
-    known = (
-        Vocabulary(classes)
-        if command.run_folder is None
-        else read_about(command.run_folder).words_of(classes)
-    )
-    vocabulary = command.vocabulary() or known
+    vocabulary = command.vocabulary() or _words(command.run_folder, classes)
     if len(vocabulary.names) != len(classes):
         raise InputError(
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
@@ -98,6 +93,11 @@ def evaluate(command: Evaluate) -> Path:
     ).write(command.out)
 
 
+def _words(run: Path | None, classes: tuple[str, ...]) -> Vocabulary:
+    """The classes of an index, in the words that a run was taught them by."""
+    return Vocabulary(classes) if run is None else read_about(run).words_of(classes)
+
+
 @dataclass(frozen=True)
 class _Asked:
     """Who answers."""
@@ -117,6 +117,7 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
     check_range("margin", command.margin, 0, 1)
     if command.margin and command.refine != "soft":
         raise InputError("--margin is about --refine soft")
+    check_masks(command.masks)
     teacher = load_teacher(command.teacher, index.dataset.root)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)

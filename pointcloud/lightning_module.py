@@ -153,7 +153,7 @@ def check(command: Training) -> None:
     check_range("fit.save-every", fit.save_every, 1, 10**9)
     check_range("fit.seed", fit.seed, 0, 2**32 - 1)
     check_range("fit.lr", fit.lr, 0, 1e3)
-    check_range("fit.lr-head", 0 if fit.lr_head is None else fit.lr_head, 0, 1e3)
+    check_range("fit.lr-head", fit.lr_head or 0, 0, 1e3)
     check_range("fit.weight-decay", fit.weight_decay, 0, 1e3)
     check_range("net.bn-momentum", net.bn_momentum, 0, 1)
     check_range("net.first-kernel", net.first_kernel, 1, 7)

@@ -137,17 +137,25 @@ def partition(masks: Sequence[Bool[Tensor, "h w"]], size: tuple[int, int]) -> In
     return ids
 
 
-def load_masks(settings: config.Masks, root: Path) -> Masks:
-    """The masks of the photos of the data set in ``root``.
+def check_masks(settings: config.Masks) -> None:
+    """Refuse numbers that no way to find masks can have.
 
     Raises:
-        InputError: unknown weights of SAM, a device that is not there, or a number that cannot be.
+        InputError: there is one.
     """
     check_range("masks.sam.points-per-side", settings.sam.points_per_side, 1, 1024)
     check_superpixels("masks.slic", settings.slic)
     check_range("masks.felzenszwalb.scale", settings.felzenszwalb.scale, 0, 1e9)
     check_range("masks.felzenszwalb.sigma", settings.felzenszwalb.sigma, 0, 1e3)
     check_range("masks.felzenszwalb.min-size", settings.felzenszwalb.min_size, 0, 10**9)
+
+
+def load_masks(settings: config.Masks, root: Path) -> Masks:
+    """The masks of the photos of the data set in ``root``.
+
+    Raises:
+        InputError: unknown weights of SAM, or a device that is not there.
+    """
     return Masks(_finder(settings, root), store_of(settings.feature_dir, root))
 
 

@@ -226,10 +226,13 @@ def photographed(command: Pretraining) -> Samples:
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share, command.share_from)
+    shown = []
     for position in chosen:
-        scan_file(index[position])
-    photos_of(index, chosen)
-    shown = [position for position in chosen if index[position].photos]
+        frame = index[position]
+        scan_file(frame)
+        if frame.photos:
+            shown.append(position)
+    photos_of(index, shown)
     return Samples(index, shown, command.net, command.augment, command.fit.seed)
 
 

@@ -46,7 +46,9 @@ _WRAPPERS = ("state_dict", "model", "teacher")
 _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encoder.", "backbone.")
 """Where MoCo, MoCo v3 and DINO keep the encoder."""
 _LABELLED = {"classifier", "aux_classifier", "decode_head", "auxiliary_head"}
+"""Heads of segmentations by torchvision and mmsegmentation."""
 _MOCO = 128
+"""Channels of MoCo's layer in the place of a classifier."""
 
 
 class PhotoNet(nn.Module):
@@ -159,10 +161,7 @@ def _along(directions: Tensor, head: nn.Module, x: Tensor) -> Tensor:
 
 
 def _labelled(state: Mapping[str, Tensor]) -> str | None:
-    """A head of a segmentation by torchvision or mmsegmentation, or a classifier of photos, if there is one.
-
-    MoCo has a layer in the classifier's place, which has 128 channels.
-    """
+    """The first of a segmentation's head, or of a classifier of photos, if there is one."""
     of_photos = {f"{prefix}fc.weight" for prefix in ("", "module.", *_PREFIXES)}
     for name, value in state.items():
         if _LABELLED & set(name.split(".")) or (name in of_photos and len(value) != _MOCO):
