@@ -243,6 +243,7 @@ def _check(command: Cns) -> None:
     check_range("margin", command.margin, 0, 1)
     check_range("balance", command.balance, 0, 1)
     check_range("image.pixels", command.image.pixels, 1, 10**7)
+    check_range("image.others", command.image.others, 0, 1000)
     check_range("image.height", command.image.height, 32, 10**4)
     check_range("image.width", command.image.width, 32, 10**4)
     check_range("image.jitter", command.image.jitter, 0, 1)
@@ -250,10 +251,11 @@ def _check(command: Cns) -> None:
     check_range("latent.weight", command.latent.weight, 0, 1e6)
     check_masks(command.masks)
     alone = command.image.name == "none"
-    if alone and (command.switch_probs[1] or command.latent.weight or command.image.init):
+    image = command.image
+    if alone and (command.switch_probs[1] or command.latent.weight or image.init or image.others):
         raise InputError(
-            "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight is 0 and "
-            "there is no --image.init"
+            "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight and "
+            "--image.others are 0 and there is no --image.init"
         )
     if command.latent.weight and not command.latent.keep and command.fit.workers:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
@@ -262,13 +264,16 @@ def _check(command: Cns) -> None:
 
 
 def _check_photos(scans: Samples, command: Cns) -> None:
-    """Refuse frames whose photos are too few for a step.
+    """Refuse frames whose photos are too few for a step, and fewer other frames than it takes photos of.
 
     Raises:
-        InputError: there is one.
+        InputError: there is one, or there are.
     """
+    others = command.image.others
+    if others >= len(scans):
+        raise InputError(f"--image.others {others}: there are {len(scans) - 1} frames besides that of a step")
     fewest = min(len(scans.index[each].photos) for each in scans.positions)
-    each = min(command.photos, fewest) if command.photos else fewest
+    each = (min(command.photos, fewest) if command.photos else fewest) + others
     if each * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
         raise InputError(
             f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "

@@ -11,7 +11,7 @@ from torch import Tensor
 from ovs3d.images import read_image
 from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import ImageNet
-from pointcloud.frame import Frame, Scan
+from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
@@ -77,6 +77,7 @@ class CnsSamples(PhotoSamples):
         photos = self.drawn(frame.photos, key)
         pairs = pair(scan, photos, self.pairing)
         of_points = self._labels_of_points(frame, scan) if self.multi_view else None
+        photos += self._others(key)
         images, parts, first = [], [], 0
         alone = self.image.name == "none"
         drawn = 0 if alone else self.image.pixels
@@ -116,6 +117,13 @@ class CnsSamples(PhotoSamples):
             torch.cat([_after(each.point, first) for each, first in zip(batches, rows, strict=True)]),
             torch.cat([each.latent for each in batches]),
         )
+
+    def _others(self, key: tuple[int, int]) -> list[Photo]:
+        """Photos of other frames, each of another, that only the network of photos learns from in a step."""
+        random = np.random.default_rng((self.samples.seed, *key, 5))
+        frames = random.permutation(np.delete(np.arange(len(self)), key[1]))[: self.image.others]
+        photos = (self.samples.frame(frame).photos for frame in frames.tolist())
+        return [each[random.integers(len(each))] for each in photos]
 
     def _labels_of_points(self, frame: Frame, scan: Scan) -> Int64[Tensor, " n"]:
         """What all photos of a frame together call its points."""

@@ -228,6 +228,9 @@ class ImageNet:
     holds of them, as large as it will be seen later: learnt in fewer steps."""
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
+    others: int = 0
+    """Photos of other frames in a step, each of another, that it is taught as well: those of one frame are much alike.
+    Points do not learn from them."""
     flip: bool = True
     """Mirror half of the photos."""
     jitter: float = 0.2

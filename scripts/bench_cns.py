@@ -59,6 +59,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     CNS: {},
     "CNS, losses and votes as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
     "CNS, votes of all photos": {"multi_view": True},
+    "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
 }
 
 

@@ -310,6 +310,31 @@ def test_some_of_the_photos_are_drawn_for_a_step(index):
     assert len({tuple(each.label[each.point >= 0].tolist()) for each in drawn}) > 1
 
 
+def test_photos_of_other_frames_teach_no_points(index):
+    alone = cns_samples(index)
+    samples = replace(alone, image=replace(alone.image, others=2))
+    batches = [samples[epoch, 1] for epoch in range(8)]
+    for epoch, batch in enumerate(batches):
+        own, mine = alone[epoch, 1], batch.photo == 0
+        assert batch.images.shape == (3, 3, 48, 64)
+        assert torch.equal(batch.images[:1], own.images)
+        assert torch.equal(batch.place[mine], own.place)
+        assert (batch.point[~mine] == -1).all()
+        assert batch.photo[~mine].tolist() == [1] * 100 + [2] * 100
+        assert not set(batch.mask[mine].tolist()) & set(batch.mask[~mine].tolist())
+    assert len({tuple(batch.label[batch.photo == 1].tolist()) for batch in batches}) > 4
+    assert torch.equal(samples[2, 1].images, batches[2].images)
+
+
+def test_photos_of_other_frames_are_each_of_another(index):
+    samples = cns_samples(index)
+    samples = replace(samples, image=replace(samples.image, others=2))
+    photos = [samples.samples.frame(item).photos[0].path for item in range(4)]
+    drawn = [{photo.path for photo in samples._others((epoch, 1))} for epoch in range(20)]
+    assert all(len(each) == 2 and photos[1] not in each for each in drawn)
+    assert set.union(*drawn) == set(photos) - {photos[1]}
+
+
 # training
 
 
