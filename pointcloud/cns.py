@@ -234,7 +234,7 @@ def _say_size(sam: SamFeatures, photos: list[Path]) -> None:
 
 
 def _check(command: Cns) -> None:
-    probabilities = command.switch_probs
+    probabilities, image = command.switch_probs, command.image
     if not (min(probabilities) >= 0 and abs(sum(probabilities) - 1) < 1e-3):
         raise InputError(
             f"--switch-probs are three shares that sum to 1, of CLIP, photos and points; not {probabilities}"
@@ -242,17 +242,16 @@ def _check(command: Cns) -> None:
     check_range("ema", command.ema, 0, 0.999999)
     check_range("margin", command.margin, 0, 1)
     check_range("balance", command.balance, 0, 1)
-    check_range("image.pixels", command.image.pixels, 1, 10**7)
-    check_range("image.others", command.image.others, 0, 1000)
-    check_range("image.height", command.image.height, 32, 10**4)
-    check_range("image.width", command.image.width, 32, 10**4)
-    check_range("image.jitter", command.image.jitter, 0, 1)
+    check_range("image.pixels", image.pixels, 1, 10**7)
+    check_range("image.others", image.others, 0, 1000)
+    check_range("image.height", image.height, 32, 10**4)
+    check_range("image.width", image.width, 32, 10**4)
+    check_range("image.jitter", image.jitter, 0, 1)
     check_range("latent.channels", command.latent.channels, 0, 10**4)
     check_range("latent.weight", command.latent.weight, 0, 1e6)
     check_masks(command.masks)
-    alone = command.image.name == "none"
-    image = command.image
-    if alone and (command.switch_probs[1] or command.latent.weight or image.init or image.others):
+    alone = image.name == "none"
+    if alone and (probabilities[1] or command.latent.weight or image.init or image.others):
         raise InputError(
             "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight and "
             "--image.others are 0 and there is no --image.init"
