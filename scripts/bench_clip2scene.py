@@ -112,9 +112,17 @@ SEEDS = {"train": 50, "test": 60}
 """Of the worlds. Settings were chosen on the validation split of those for training."""
 TESTED = 20
 """Worlds of the second seed, all of them for testing."""
-WITH_TEXTS = " with its texts"
-STARTS = "nothing", "CLIP2Scene", "CLIP2Scene" + WITH_TEXTS, "distillation", "PPKT", "SLidR"
-"""Of fine-tuning: a trunk, under a new linear head, or together with the head that answers to texts already."""
+STARTS: dict[str, tuple[str, Literal["linear", "text"]]] = {
+    "nothing": ("nothing", "linear"),
+    "CLIP2Scene": ("CLIP2Scene", "linear"),
+    "CLIP2Scene with its texts": ("CLIP2Scene", "text"),
+    "CLIP2Scene of 3 sweeps": ("sweeps: 3", "linear"),
+    "distillation": ("distillation", "linear"),
+    "PPKT": ("PPKT", "linear"),
+    "SLidR": ("SLidR", "linear"),
+}
+"""Of fine-tuning: the variant whose trunk it is, under a new linear head, or together with the head that answers to
+texts already."""
 CAVEATS = (
     "the mini CLIP learnt the names of the classes from other streets and rooms, the mini DINO, which PPKT and SLidR "
     "learn from, saw tabletops alone",
@@ -213,7 +221,7 @@ class BenchClip2Scene(BenchWorlds):
         if ", from " in variant:
             labels, start = variant.split(", from ")
             settings += [LABELLED[labels], kind.net, kind.fit, kind.augment]
-            trunk, head = _trunk_and_head(start)
+            trunk, head = STARTS[start]
             settings += [] if trunk == "nothing" else [_command(kind, trunk)]
             settings += [] if head == "linear" else [head]
         else:
@@ -244,7 +252,7 @@ class BenchClip2Scene(BenchWorlds):
         return out
 
     def _finetuned(self, name: KindName, labels: str, start: str, seed: int, out: Path) -> dict:
-        kind, (percent, epochs), (trunk, head) = KINDS[name], LABELLED[labels], _trunk_and_head(start)
+        kind, (percent, epochs), (trunk, head) = KINDS[name], LABELLED[labels], STARTS[start]
         Finetune(
             index=index_of(self.work, name, "train"),
             out=out,
@@ -297,7 +305,8 @@ class BenchClip2Scene(BenchWorlds):
             aims += [
                 (f"{labels}, from {mine}", f"{labels}, from {start}", "miou", aim)
                 for labels, above_nothing in zip(LABELLED, (0.08, 0.0), strict=True)
-                for mine in ("CLIP2Scene", "CLIP2Scene" + WITH_TEXTS)
+                for mine in STARTS
+                if mine.startswith("CLIP2Scene")
                 for start, aim in (("nothing", above_nothing), ("PPKT", 0.0), ("SLidR", 0.0))
             ]
         found = {}
@@ -321,11 +330,6 @@ def index_of(work: Path, name: KindName, part: Literal["train", "test"]) -> Path
         replace(worlds, out=folder, overwrite=True).run()
         Index(kind.dataset, folder, kind.version, split="test" if part == "test" else None).run()
     return index
-
-
-def _trunk_and_head(start: str) -> tuple[str, Literal["linear", "text"]]:
-    """What pre-trained the trunk that fine-tuning starts from, and the head on it."""
-    return start.removesuffix(WITH_TEXTS), "text" if start.endswith(WITH_TEXTS) else "linear"
 
 
 def _command(kind: Kind, variant: str) -> Distill | Clip2Scene | Ppkt | Slidr:

@@ -13,7 +13,7 @@ _LEARNT = {
     "distillation": "distillation of its features (OpenScene)",
     "CLIP2Scene": "CLIP2Scene",
 }
-_STARTS = "nothing", "PPKT", "SLidR", "CLIP2Scene", "CLIP2Scene with its texts"
+_STARTS = "nothing", "PPKT", "SLidR", "CLIP2Scene", "CLIP2Scene with its texts", "CLIP2Scene of 3 sweeps"
 _LABELS = "the labels of 1 of 60 streets", "all labels"
 
 
