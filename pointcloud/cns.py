@@ -263,14 +263,12 @@ def _check(command: Cns) -> None:
 
 
 def _check_photos(scans: Samples, command: Cns) -> None:
-    """Refuse frames whose photos are too few for a step, and fewer other frames than it takes photos of.
+    """Refuse frames whose photos are too few for a step.
 
     Raises:
-        InputError: there is one, or there are.
+        InputError: there is one.
     """
-    others = command.image.others
-    if others >= len(scans):
-        raise InputError(f"--image.others {others}: there are {len(scans) - 1} frames besides that of a step")
+    others = min(command.image.others, len(scans) - 1)
     fewest = min(len(scans.index[each].photos) for each in scans.positions)
     each = (min(command.photos, fewest) if command.photos else fewest) + others
     if each * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):

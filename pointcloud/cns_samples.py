@@ -121,7 +121,8 @@ class CnsSamples(PhotoSamples):
     def _others(self, key: tuple[int, int]) -> list[Photo]:
         """Photos of other frames, each of another, that only the network of photos learns from in a step."""
         random = np.random.default_rng((self.samples.seed, *key, 5))
-        frames = random.choice(len(self) - 1, self.image.others, replace=False)
+        besides = len(self) - 1
+        frames = random.choice(besides, min(self.image.others, besides), replace=False)
         frames += frames >= key[1]  # without the step's own
         photos = (self.samples.frame(frame).photos for frame in frames.tolist())
         return [each[random.integers(len(each))] for each in photos]

@@ -12,6 +12,7 @@ _LEARNT = {
     "CLIP alone": "CLIP by itself",
     "distillation": "distillation of its features (OpenScene)",
     "CLIP2Scene": "CLIP2Scene",
+    "sweeps: 3": "CLIP2Scene of 3 sweeps",
 }
 _STARTS = "nothing", "PPKT", "SLidR", "CLIP2Scene", "CLIP2Scene with its texts", "CLIP2Scene of 3 sweeps"
 _LABELS = "the labels of 1 of 60 streets", "all labels"

@@ -333,6 +333,8 @@ def test_photos_of_other_frames_are_each_of_another(index):
     drawn = [{photo.path for photo in samples._others((epoch, 1))} for epoch in range(20)]
     assert all(len(each) == 2 and photos[1] not in each for each in drawn)
     assert set.union(*drawn) == set(photos) - {photos[1]}
+    samples = replace(samples, image=replace(samples.image, others=9))  # as many as there are
+    assert {photo.path for photo in samples._others((0, 1))} == set(photos) - {photos[1]}
 
 
 # training

@@ -146,7 +146,6 @@ MISTAKES = {
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
     "slow": (["--ema", "1"], "--ema is from 0 to 0.999999, not 1.0"),
     "pixels": (["--image.pixels", "0"], "--image.pixels is from 1"),
-    "others": (["--image.others", "4"], "--image.others 4: there are 3 frames besides"),
     "no others": (["--image.others", "-1"], "--image.others is from 0"),
     "not a share": (["--switch-probs", "nan", "0", "0"], "--switch-probs are three shares"),
     "workers": (["--latent.no-keep", "--fit.workers", "1"], "leave --fit.workers at 0"),
