@@ -229,8 +229,8 @@ class ImageNet:
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
     others: int = 0
-    """Photos of other frames in a step, each of another and at most, that it is taught as well: those of one frame are
-    much alike. Points do not learn from them."""
+    """Photos of other frames in a step, at most, each of another frame. It is taught them as well: photos of one frame
+    are much alike. Points do not learn from them."""
     flip: bool = True
     """Mirror half of the photos."""
     jitter: float = 0.2
