@@ -85,9 +85,11 @@ class Evaluate(_Question):
     shown: bool = False
     """Also measure the points that a photo shows by themselves: CLIP alone has no answer for others."""
     refine: Refine = "none"
-    """Without --run: what masks make of CLIP's labels, as in pretrain cns."""
+    """What masks make of the labels of photos, as in pretrain cns: of CLIP's, or with --of photos or both of those that
+    the run's network of photos gives."""
     margin: float = 0.0
-    """By how much the best class of a mask has to lead, for soft; masks where it does not have no answer."""
+    """By how much the best class of a mask has to lead, for soft; masks where it does not have no answer. Not for
+    --of both."""
     teacher: Teacher = field(default_factory=Teacher)
     masks: Masks = field(default_factory=Masks)
     pairs: Pairing = field(default_factory=Pairing)

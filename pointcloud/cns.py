@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from ovs3d.errors import InputError, check_range
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.clip_labels import FOREIGN, ClipLabels
 from pointcloud.cns_samples import CnsSamples, MemberBatch
 from pointcloud.image_runs import ImageAbout, write_image_net
 from pointcloud.lightning_module import new_model
@@ -26,6 +25,7 @@ from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
+from pointcloud.pixel_labels import FOREIGN, ClipLabels
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, normalised, votes
 from pointcloud.runs import TEXT, text_embeddings
@@ -184,7 +184,7 @@ def cns(command: Cns) -> None:
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
-    labels = ClipLabels(teacher, text, known, masks, command.refine, command.margin)
+    labels = ClipLabels(text, known, masks, command.refine, command.margin, teacher=teacher)
     learn(command, scans, labels, vocabulary)
 
 

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Int16, Int64
 from torch import Tensor
 
 from ovs3d.images import read_image
-from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import ImageNet
 from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
+from pointcloud.pixel_labels import ClipLabels, PixelLabels
 from pointcloud.recent import Recent
 from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
@@ -145,12 +145,12 @@ def _after(ids: Int64[Tensor, " n"], first: int) -> Int64[Tensor, " n"]:
     return torch.where(ids < 0, ids, ids + first)
 
 
-def votes_for_points(clip: ClipLabels, frame: Frame, scan: Scan, pairs: Pairs) -> Float[Tensor, "n t"]:
+def votes_for_points(called: PixelLabels, frame: Frame, scan: Scan, pairs: Pairs) -> Float[Tensor, "n t"]:
     """The mean of what the photos of a frame call each of its points; 0 for points that no photo shows."""
-    scores = torch.zeros(len(scan.xyz), len(clip.text))
+    scores = torch.zeros(len(scan.xyz), len(called.text))
     for number, photo in enumerate(frame.photos):
         mine = pairs.photo == number
         row_col = torch.from_numpy(pairs.row_col[mine])
-        votes = clip.scores(photo, row_col, clip.mask_at(photo, row_col))
+        votes = called.scores(photo, row_col, called.mask_at(photo, row_col))
         scores.index_add_(0, torch.from_numpy(pairs.point[mine]), votes)
     return normalised(scores)

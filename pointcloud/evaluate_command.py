@@ -16,15 +16,15 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import Net
 from pointcloud.evaluate import PROTOCOL as POINTS
 from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
-from pointcloud.evaluate_photos import by_clip, by_network, photo_answers, together
+from pointcloud.evaluate_photos import NetworkLabels, photo_answers, together
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import Index, read_index
-from pointcloud.masks import check_masks, load_masks
+from pointcloud.masks import Masks, check_masks, load_masks
+from pointcloud.pixel_labels import ClipLabels
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
 from pointcloud.runs import load_run, read_about, text_embeddings
@@ -58,6 +58,10 @@ def evaluate(command: Evaluate) -> Path:
         )
     if (command.predictions or command.shown) and command.of == "photos":
         raise InputError("--predictions and --shown are about points: leave out --of photos")
+    check_range("margin", command.margin, 0, 1)
+    if command.margin and command.refine != "soft":
+        raise InputError("--margin is about --refine soft")
+    check_masks(command.masks)
     positions = index.select(command.split)
     if not command.predictions and command.of != "photos" and not any_labelled(index, positions):
         raise InputError(
@@ -77,7 +81,7 @@ def evaluate(command: Evaluate) -> Path:
     metrics = segmentation_metrics(confusion, vocabulary.names)
     if command.shown:
         metrics |= of_shown.metrics()
-    if command.run_folder is None:
+    if command.run_folder is None or command.margin:
         metrics |= _of_answered(confusion)
     return Report(
         task=f"evaluate {asked.who} on {index.dataset.name}",
@@ -114,19 +118,13 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
         raise InputError("--of both needs the two networks of a --run of pretrain cns")
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
-    check_range("margin", command.margin, 0, 1)
-    if command.margin and command.refine != "soft":
-        raise InputError("--margin is about --refine soft")
-    check_masks(command.masks)
     teacher = load_teacher(command.teacher, index.dataset.root)
     text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
-    masks = None if command.refine == "none" else load_masks(command.masks, index.dataset.root)
-    if masks is not None:
-        masks.fill(photos_of(index, positions))
-    clip = ClipLabels(teacher, text, len(vocabulary.names), masks, command.refine, command.margin)
+    masks = _masks(command, index, positions)
+    clip = ClipLabels(text, len(vocabulary.names), masks, command.refine, command.margin, teacher=teacher)
     samples = Samples(index, positions, Net(inputs=("one",)))
     if command.of == "photos":
-        found = photo_answers(by_clip(clip), index, positions)
+        found = photo_answers(clip, index, positions)
     elif command.refine == "none":
         found = projected(teacher, samples, command.pairs, text, len(vocabulary.distractors))
     else:
@@ -137,8 +135,10 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
 def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """A run: its network of points, that of photos, or both."""
     assert command.run_folder is not None
-    if command.refine != "none" or command.margin:
-        raise InputError("--refine and --margin are about CLIP's labels: leave out --run")
+    if command.of == "points" and command.refine != "none":
+        raise InputError("--refine is about what photos show: of a --run it goes with --of photos or both")
+    if command.of == "both" and command.margin:
+        raise InputError("--margin of a --run goes with --of photos alone")
     if command.of != "points" and command.rotations != 1:
         raise InputError("--rotations turns points: it goes with --of points alone")
     run = load_run(command.run_folder, command.device)
@@ -146,15 +146,24 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
     if command.of == "points":
         found = answers(run, samples, vocabulary, command.rotations)
     else:
-        image = load_image_run(command.run_folder, run.device)
+        image, text = load_image_run(command.run_folder, run.device), run.embeddings(vocabulary)
+        assert text is not None
+        masks = _masks(command, index, positions)
+        photos = NetworkLabels(text, len(vocabulary.names), masks, command.refine, command.margin, run=image)
         if command.of == "both":
-            found = together(run, image, samples, vocabulary, command.pairs)
+            found = together(run, photos, samples, vocabulary, command.pairs)
         else:
-            embeddings = run.embeddings(vocabulary)
-            assert embeddings is not None
-            segment = by_network(image, embeddings, len(vocabulary.distractors))
-            found = photo_answers(segment, index, positions)
+            found = photo_answers(photos, index, positions)
     return _Asked(command.run_folder.name, run.about.weights, run.about.settings, found)
+
+
+def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | None:
+    """Those of all photos of the frames; None: nothing is to be refined."""
+    if command.refine == "none":
+        return None
+    masks = load_masks(command.masks, index.dataset.root)
+    masks.fill(photos_of(index, positions))
+    return masks
 
 
 def _of_answered(confusion: Confusion) -> dict[str, float]:

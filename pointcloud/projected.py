@@ -8,13 +8,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.query import labels, probabilities, similarity
-from pointcloud.clip_labels import ClipLabels
 from pointcloud.cns_samples import votes_for_points
 from pointcloud.config import Pairing
 from pointcloud.evaluate import Answer
 from pointcloud.objectives.distillation import over_photos
 from pointcloud.paired import look
 from pointcloud.pairing import pair
+from pointcloud.pixel_labels import ClipLabels
 from pointcloud.refine import UNSURE
 from pointcloud.runs import TEMPERATURE
 from pointcloud.samples import Samples, scan_file

@@ -28,13 +28,13 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import pixel_accuracy
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.clip_labels import ClipLabels
 from pointcloud.cns import learn
 from pointcloud.config import Fit, Superpixels, Teacher
 from pointcloud.evaluate import answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
+from pointcloud.pixel_labels import ClipLabels
 from pointcloud.pretrain import photographed
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import load_run, text_embeddings
@@ -43,7 +43,7 @@ from pointcloud.teacher import load_teacher
 
 DataName = Literal["street", "pandaset"]
 LATENT = replace(PRESET.latent, weights="mini")
-POINTS_ALONE = {"image": replace(SMALL, name="none"), "latent": NO_LATENT}
+POINTS_ALONE = {"image": replace(SMALL, name="none", others=0), "latent": NO_LATENT}
 """Where points learn nothing from a network of photos, there is none: their figures are the same."""
 METHODS: dict[str, dict[str, Any]] = {
     "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
@@ -150,15 +150,8 @@ class BenchNoise:
     def _labels(self, command: Cns, root: Path, words: Vocabulary, names: Names) -> NoisyLabels:
         text = text_embeddings(words, "mini", torch.device("cpu"))
         masks = None if command.refine == "none" else load_masks(command.masks, root)
-        return NoisyLabels(
-            load_teacher(command.teacher, root),
-            text,
-            len(words.names),
-            masks,
-            command.refine,
-            command.margin,
-            names=names,
-        )
+        teacher, known = load_teacher(command.teacher, root), len(words.names)
+        return NoisyLabels(text, known, masks, command.refine, command.margin, teacher=teacher, names=names)
 
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
         settings = _settings(data, method)

@@ -28,7 +28,7 @@ from pointcloud import index_command
 from pointcloud.cli import Evaluate
 from pointcloud.evaluate import PROTOCOL, Answer, answers
 from pointcloud.evaluate_command import evaluate
-from pointcloud.evaluate_photos import by_network
+from pointcloud.evaluate_photos import NetworkLabels
 from pointcloud.frame import Photo, Scan
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import IGNORE, Index, read_index
@@ -114,12 +114,14 @@ def sheets(folder: Path, data: Index) -> Iterator[Picture]:
     image, vocabulary = load_image_run(folder, run.device), Vocabulary(data.dataset.classes)
     embeddings = run.embeddings(vocabulary)
     assert embeddings is not None
-    photos = by_network(image, embeddings, 0)
+    photos = NetworkLabels(embeddings, len(vocabulary.names), None, "none", run=image)
     samples = Samples(data, data.select("val"), run.about.net)
     for found in answers(run, samples, vocabulary):
         frame = data[found.position]
         photo = next(each for each in frame.photos if each.name == PHOTO)
-        yield sheet(read_scan(scan_file(frame), data.dataset), found, photo, photos(photo), vocabulary.names)
+        yield sheet(
+            read_scan(scan_file(frame), data.dataset), found, photo, photos.of(photo), vocabulary.names
+        )
 
 
 def sheet(

@@ -14,7 +14,6 @@ from voting import majority
 from ovs3d.geometry import Camera
 from ovs3d.images import read_image, write_png
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.clip_labels import FOREIGN, ClipLabels
 from pointcloud.cns import LATENT, BothNetworks, CrossModal, at_members
 from pointcloud.cns_samples import CnsSamples, MemberBatch
 from pointcloud.config import Augment, Felzenszwalb, ImageNet, Latent, Masks, Net, Pairing, Teacher
@@ -26,6 +25,7 @@ from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
+from pointcloud.pixel_labels import FOREIGN, ClipLabels
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import load_sam_features, principal_axes
@@ -190,7 +190,7 @@ def cns_samples(index, **changes) -> CnsSamples:
     text = text_embeddings(Vocabulary(("green floor", "red box")), "mini", torch.device("cpu"))
     masks = load_masks(Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=50.0)), root)
     fields = {
-        "clip": ClipLabels(teacher, text, 2, masks),
+        "clip": ClipLabels(text, 2, masks, teacher=teacher),
         "image": ImageNet("deeplabv3-mobilenet", height=48, width=64, pixels=100),
         "sam": None,
         "photos_each": 0,
@@ -227,15 +227,15 @@ def test_members_of_a_mask_have_one_label(index):
         assert mask >= 0
         assert len(batch.label[batch.mask == mask].unique()) == 1
     alone = cns_samples(index)
-    alone = replace(alone, clip=ClipLabels(alone.teacher, alone.clip.text, 2, None, "none"))[0, 0]
+    alone = replace(alone, clip=ClipLabels(alone.clip.text, 2, None, "none", teacher=alone.teacher))[0, 0]
     assert (alone.mask == -1).all()
 
 
 def test_distractors_and_unsure_masks_teach_nothing(index):
     whole = cns_samples(index)
     clip = whole.clip
-    distracted = ClipLabels(clip.teacher, clip.text, 1, clip.masks)
-    unsure = ClipLabels(clip.teacher, clip.text, 2, clip.masks, "soft", 0.9999)
+    distracted = ClipLabels(clip.text, 1, clip.masks, teacher=clip.teacher)
+    unsure = ClipLabels(clip.text, 2, clip.masks, "soft", 0.9999, teacher=clip.teacher)
     sure, one, none = (cns_samples(index, clip=each)[0, 0].label for each in (clip, distracted, unsure))
     assert set(sure.tolist()) == {0, 1}
     assert one.tolist() == torch.where(sure == 1, FOREIGN, sure).tolist()

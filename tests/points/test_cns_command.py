@@ -141,6 +141,33 @@ def test_masks_make_clip_better(labelled, tmp_path):
     assert sure["metrics"]["answered"] < of_photos["soft"]["answered"] == 1
 
 
+def test_masks_make_what_a_network_says_of_photos_better(trained, labelled, tmp_path, monkeypatch):
+    """It sees the red box, but is wrong about a fifth of the photo."""
+
+    def noisy(_: ImageRun, image: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
+        wrong = torch.rand(image.shape[:2], generator=torch.Generator().manual_seed(0)) < 0.2
+        red = (image[..., 0] > image[..., 1]) ^ wrong
+        return torch.stack([~red, red]).float()
+
+    monkeypatch.setattr(ImageRun, "similarities", noisy)
+    for of in ("photos", "both"):
+        found = {
+            refine: measured(
+                labelled,
+                tmp_path / of / refine,
+                "--run",
+                str(trained),
+                "--of",
+                of,
+                *MASKS,
+                "--refine",
+                refine,
+            )["metrics"]["miou"]
+            for refine in ("none", "hard", "soft")
+        }
+        assert min(found["hard"], found["soft"]) > found["none"]
+
+
 MISTAKES = {
     "shares": (["--switch-probs", "0.5", "0.5", "0.5"], "--switch-probs are three shares that sum to 1"),
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
@@ -205,7 +232,11 @@ QUESTIONS = {
         ["--run", "{run}", "--of", "both", "--rotations", "2"],
         "it goes with --of points alone",
     ),
-    "refined run": (["--run", "{run}", "--refine", "hard"], "--refine and --margin are about CLIP's labels"),
+    "refined points": (["--run", "{run}", "--refine", "hard"], "it goes with --of photos or both"),
+    "lead of both": (
+        ["--run", "{run}", "--of", "both", "--refine", "soft", "--margin", "0.1"],
+        "--margin of a --run goes with --of photos alone",
+    ),
     "lead": (["--refine", "soft", "--margin", "5"], "--margin is from 0 to 1"),
     "lead of all members": (["--refine", "hard", "--margin", "0.5"], "--margin is about --refine soft"),
     "no mask": (

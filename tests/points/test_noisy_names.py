@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ovs3d.images import read_image
 from pointcloud.cli import main
-from pointcloud.clip_labels import ClipLabels
 from pointcloud.config import Felzenszwalb, Masks
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
+from pointcloud.pixel_labels import ClipLabels
 from pointcloud.refine import sums_of_masks
 from pointcloud.teacher import pixels_of
 

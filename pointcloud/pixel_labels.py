@@ -1,5 +1,6 @@
-"""What CLIP calls the pixels of photos, and what the masks make of it: the labels that training without labels has."""
+"""What the pixels of photos are called, and what masks make of it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,16 +24,15 @@ _PHOTOS = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class ClipLabels:
-    """Labels of pixels: scores of patches, brought to pixels linearly (MaskCLIP), then brought to one in masks."""
+class PixelLabels(ABC):
+    """Labels of pixels: scores on a grid, brought to pixels linearly (MaskCLIP), then brought to one in masks."""
 
-    teacher: Teacher
     text: Float[Tensor, "t d"]
     """Unit embeddings of the classes, and after them of distractors."""
     known: int
     """Number of classes; pixels of distractors have no label."""
     masks: Masks | None
-    """None: pixels keep what CLIP says."""
+    """None: pixels keep what they are called by themselves."""
     refine: Refine = "hard"
     """hard: the label of most pixels of a mask (CNS). soft: of the highest mean probability, if it leads clearly."""
     margin: float = 0.1
@@ -41,6 +41,15 @@ class ClipLabels:
         default_factory=lambda: Recent(_PHOTOS), init=False
     )
     _of_masks: Recent[Path, Float[Tensor, "m t"]] = field(default_factory=lambda: Recent(_PHOTOS), init=False)
+
+    @property
+    @abstractmethod
+    def temperature(self) -> float:
+        """Of the softmax over texts."""
+
+    @abstractmethod
+    def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
+        """Cosines with the texts on a grid that covers a photo."""
 
     def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
         """The mask of each pixel, from 0; -1: of none."""
@@ -66,6 +75,11 @@ class ClipLabels:
         best = decided(scores, self.refine, self.margin)
         return best.masked_fill(best >= self.known, FOREIGN)
 
+    def of(self, photo: Photo) -> Int64[Tensor, " n"]:
+        """Class ids of all pixels of a photo, row by row; -1: no answer."""
+        pixels = pixels_of(photo)
+        return self.labels(self.scores(photo, pixels, self.mask_at(photo, pixels))).clamp_min(UNSURE)
+
     def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The votes of each mask of a photo, from all of its pixels."""
         if photo.path not in self._of_masks:
@@ -77,7 +91,21 @@ class ClipLabels:
     def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         """Of pixels by themselves: probabilities, or for hard votes the best text."""
         if photo.path not in self._grids:
-            features = F.normalize(self.teacher.map(photo.path).float(), dim=2)
-            self._grids[photo.path] = (features @ self.text.T).permute(2, 0, 1)
+            self._grids[photo.path] = self.similarities(photo.path)
         similarities = sample(self._grids[photo.path], photo, row_col)
-        return votes(probabilities(similarities, self.teacher.temperature), self.refine)
+        return votes(probabilities(similarities, self.temperature), self.refine)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipLabels(PixelLabels):
+    """What CLIP calls them: the labels that training without labels has."""
+
+    teacher: Teacher
+
+    @property
+    def temperature(self) -> float:
+        return self.teacher.temperature
+
+    def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
+        features = F.normalize(self.teacher.map(photo).float(), dim=2)
+        return (features @ self.text.T).permute(2, 0, 1)
