@@ -74,6 +74,7 @@ class PhotoNet(nn.Module):
         self.heads = nn.ModuleDict({head: nn.Conv2d(channels, n, 1) for head, n in heads.items()})
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+        self.to(memory_format=torch.channels_last)  # the faster one of convolutions, on CPUs above all
 
     def forward(
         self,
@@ -85,7 +86,8 @@ class PhotoNet(nn.Module):
         Args:
             directions: for heads of which only products with these are wanted: k channels in the place of theirs.
         """
-        x = self.context(*self.backbone((images - self.mean) / self.std).values())
+        images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        x = self.context(*self.backbone(images).values())
         return {
             name: _along(directions[name], head, x) if name in directions else head(x)
             for name, head in self.heads.items()
