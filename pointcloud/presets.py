@@ -23,7 +23,7 @@ _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
 _UNTESTED = Pairing(visibility="none")
-_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, crops="largest", pixels=1024)
+_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, crops="largest", pixels=1024, others=6)
 _WEAKLY = Latent(weight=0.1)
 _BY_COLOR = Masks("felzenszwalb")
 
@@ -117,7 +117,7 @@ class CnsSmall(Cns):
     that count more, labels that both networks give together, and a latent space that counts little."""
 
     refine: Refine = "soft"
-    balance: float = 0.25
+    balance: float = 0.5
     ensemble: bool = True
     align: bool = True
     latent: Latent = _WEAKLY

@@ -28,7 +28,8 @@ def _label_free(reports: Path) -> str:
     """mIoU of what networks learn without labels, of points that a photo shows."""
     clip2scene, cns = _metrics(reports, "clip2scene"), _metrics(reports, "cns")
     lines = {name: (clip2scene, variant, "miou_shown") for variant, name in _LEARNT.items()}
-    lines["CNS, network of points"] = cns, "+ latent consistency: CNS", "points_miou_shown"
+    for which, of in ("network of points", "points"), ("networks of points and of photos together", "both"):
+        lines[f"CNS, {which}"] = cns, "+ photos of other frames: CNS", f"{of}_miou_shown"
     rows = [
         (name, [_figure(metrics.get(f"{kind}: {variant}", {}), of) for kind in (_STREETS, _ROOMS)])
         for name, (metrics, variant, of) in lines.items()
