@@ -162,9 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     config = (OmitSubcommandPrefixes, OmitArgPrefixes)
-    command = tyro.cli(Command, prog="ovs3d-nerf", description=_DESCRIPTION, args=args, config=config)
     with command_line():
-        command.execute()
+        tyro.cli(Command, prog="ovs3d-nerf", description=_DESCRIPTION, args=args, config=config).execute()
 
 
 if __name__ == "__main__":

@@ -69,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"ovs3d {__version__}")
         return
     config = (OmitSubcommandPrefixes, OmitArgPrefixes)
-    command = tyro.cli(Command, prog="ovs3d", description=_DESCRIPTION, args=args, config=config)
     with command_line():
-        command.run()
+        tyro.cli(Command, prog="ovs3d", description=_DESCRIPTION, args=args, config=config).run()
 
 
 if __name__ == "__main__":

@@ -172,9 +172,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with status 2 for wrong flags and for input that cannot be used.
     """
-    command = parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
     with command_line():
-        command.run()
+        parse(list(sys.argv[1:] if argv is None else argv) or ["--help"]).run()
 
 
 if __name__ == "__main__":

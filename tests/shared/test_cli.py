@@ -48,6 +48,16 @@ def test_without_a_command_the_help_names_all_of_them(capsys, argv):
         assert f"• {command} " in out
 
 
+@pytest.mark.parametrize("module", ["ovs3d", "nerf_methods", "pointcloud"])
+def test_a_reader_that_has_enough_of_the_help_is_no_error(module):
+    line = [sys.executable, "-W", "ignore", "-m", f"{module}.cli", "--help"]
+    done = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout is not None
+    done.stdout.close()
+    assert done.communicate()[1] == b""
+    assert done.returncode == 0
+
+
 def test_the_version_is_the_packages(capsys):
     main(["--version"])
     assert capsys.readouterr().out == f"ovs3d {__version__}\n"
