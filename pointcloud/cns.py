@@ -270,9 +270,9 @@ def _check_photos(scans: Samples, command: Cns) -> None:
     """
     others = min(command.image.others, len(scans) - 1)
     fewest = min(len(scans.index[each].photos) for each in scans.positions)
-    each = (min(command.photos, fewest) if command.photos else fewest) + others
-    if each * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
+    own = min(command.photos, fewest) if command.photos else fewest
+    if (own + others) * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
         raise InputError(
-            f"a frame with {fewest} photos makes {each * command.fit.batch_size} of a step, and batch normalisation "
-            "wants two: take a larger --fit.batch-size"
+            f"{own} photos of a frame would be all of a step, and batch normalisation wants two: take a larger "
+            "--fit.batch-size, --photos or --image.others, or --image.name lraspp-mobilenet"
         )

@@ -156,7 +156,7 @@ class SamMasks:
     pred_iou_thresh: float = 0.88
     """Masks are dropped that SAM itself thinks worse than this."""
     stability_score_thresh: float = 0.95
-    """Masks are dropped that change more than this where their border is drawn a little higher or lower."""
+    """Masks are dropped whose IoU with themselves, the border drawn a little higher and lower, is less than this."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ class ImageNet:
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
     others: int = 0
-    """Photos of other frames in a step, at most, each of another frame. It is taught them as well: photos of one frame
-    are much alike. Points do not learn from them."""
+    """Photos of other frames beside those of each scan of a step, at most, each of another frame. It is taught them as
+    well: photos of one frame are much alike. Points do not learn from them."""
     flip: bool = True
     """Mirror half of the photos."""
     jitter: float = 0.2

@@ -20,7 +20,7 @@ from pointcloud.config import Net
 from pointcloud.evaluate import PROTOCOL as POINTS
 from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
-from pointcloud.evaluate_photos import NetworkLabels, photo_answers, together
+from pointcloud.evaluate_photos import NetworkLabels, labelled_photos, photo_answers, together
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import Index, read_index
 from pointcloud.masks import Masks, check_masks, load_masks
@@ -67,7 +67,7 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError(
             f"no scan of split {command.split!r} has labels to compare with: infer and view need none"
         )
-    if command.shown or command.run_folder is None:
+    if command.shown or command.run_folder is None or command.of == "both":
         photos_of(index, positions)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
@@ -89,7 +89,7 @@ def evaluate(command: Evaluate) -> Path:
         classes=vocabulary.names,
         metrics=metrics,
         split=f"{command.split}: {len(positions)} scans",
-        weights={"clip": asked.weights} if asked.weights else {},
+        weights=asked.weights,
         config=asdict(command) | {"trained": asked.trained},
         seed=0,
         seconds=time.monotonic() - began,
@@ -107,7 +107,8 @@ class _Asked:
     """Who answers."""
 
     who: str
-    weights: str
+    weights: Mapping[str, str]
+    """Of foundation models, by their kind."""
     trained: Mapping[str, Any]
     answers: Iterator[Answer]
 
@@ -129,7 +130,8 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
         found = projected(teacher, samples, command.pairs, text, len(vocabulary.distractors))
     else:
         found = projected_votes(clip, samples, command.pairs)
-    return _Asked("CLIP's labels", teacher.clip.weights, {}, found)
+    weights = {"clip": teacher.clip.weights} | _of_masks(masks)
+    return _Asked("CLIP's labels", weights, {}, found)
 
 
 def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
@@ -143,6 +145,7 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
         raise InputError("--rotations turns points: it goes with --of points alone")
     run = load_run(command.run_folder, command.device)
     samples = Samples(index, positions, run.about.net)
+    masks = None
     if command.of == "points":
         found = answers(run, samples, vocabulary, command.rotations)
     else:
@@ -154,16 +157,25 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
             found = together(run, photos, samples, vocabulary, command.pairs)
         else:
             found = photo_answers(photos, index, positions)
-    return _Asked(command.run_folder.name, run.about.weights, run.about.settings, found)
+    weights = ({"clip": run.about.weights} if run.about.weights else {}) | _of_masks(masks)
+    return _Asked(command.run_folder.name, weights, run.about.settings, found)
 
 
 def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | None:
-    """Those of all photos of the frames; None: nothing is to be refined."""
+    """Those of all photos of the frames that will be asked; None: nothing is to be refined."""
     if command.refine == "none":
         return None
     masks = load_masks(command.masks, index.dataset.root)
-    masks.fill(photos_of(index, positions))
+    if command.of == "photos":
+        masks.fill(photo.path for _, photo in labelled_photos(index, positions))
+    else:
+        masks.fill(photos_of(index, positions))
     return masks
+
+
+def _of_masks(masks: Masks | None) -> dict[str, str]:
+    """SAM's weights, where it found the masks."""
+    return {} if masks is None or masks.find.weights is None else {"sam": masks.find.weights}
 
 
 def _of_answered(confusion: Confusion) -> dict[str, float]:

@@ -15,6 +15,7 @@ from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cns_samples import votes_for_points
 from pointcloud.config import Pairing
 from pointcloud.evaluate import Answer, answer
+from pointcloud.frame import Photo
 from pointcloud.image_runs import ImageRun
 from pointcloud.index import IGNORE, Index
 from pointcloud.pairing import pair
@@ -26,16 +27,25 @@ from pointcloud.scans import read_scan
 PROTOCOL = "labels of all pixels, pooled over the photos; absent classes are skipped"
 
 
+def labelled_photos(index: Index, positions: list[int]) -> list[tuple[int, Photo]]:
+    """The photos that have truth, and the positions of their frames.
+
+    Raises:
+        InputError: none has.
+    """
+    photos = [(position, photo) for position in positions for photo in index[position].photos if photo.labels]
+    if not photos:
+        raise InputError(f"{index.dataset.root}: no photo of these frames has labels to compare with")
+    return photos
+
+
 def photo_answers(called: PixelLabels, index: Index, positions: list[int]) -> Iterator[Answer]:
     """The labels of each photo that has truth.
 
     Raises:
         InputError: none has, or one has ids of no class.
     """
-    photos = [(position, photo) for position in positions for photo in index[position].photos if photo.labels]
-    if not photos:
-        raise InputError(f"{index.dataset.root}: no photo of these frames has labels to compare with")
-    for position, photo in tqdm(photos, "photos", unit="photo", leave=False):
+    for position, photo in tqdm(labelled_photos(index, positions), "photos", unit="photo", leave=False):
         assert photo.labels is not None
         truth = read_ids(photo.labels).flatten().long()
         foreign = truth[(truth >= len(index.dataset.classes)) & (truth != IGNORE)].unique().tolist()

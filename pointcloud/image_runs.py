@@ -72,7 +72,8 @@ def load_image_run(folder: Path, device: torch.device) -> ImageRun:
         net = PhotoNet(about.name, about.heads)
     except FileNotFoundError:
         raise InputError(
-            f"no network of photos in {folder}: expected image.json, which ovs3d-points pretrain cns writes"
+            f"no network of photos in {folder}: expected image.json, which ovs3d-points pretrain cns writes, but not "
+            "with --image.name none"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not what ovs3d-points pretrain cns writes ({error})") from error

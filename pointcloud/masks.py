@@ -30,6 +30,11 @@ class MaskFinder(ABC):
     """Divides a photo into masks."""
 
     @property
+    def weights(self) -> str | None:
+        """Of the model that does it, if one does."""
+        return None
+
+    @property
     @abstractmethod
     def identity(self) -> Identity:
         """All that its masks depend on, but for the photo."""
@@ -81,6 +86,10 @@ class Masks:
 class _Sam(MaskFinder):
     sam: LoadedSam
     settings: config.SamMasks
+
+    @property
+    def weights(self) -> str:
+        return self.sam.weights
 
     @property
     def identity(self) -> Identity:

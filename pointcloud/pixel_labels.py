@@ -20,7 +20,9 @@ from pointcloud.teacher import Teacher, pixels_of, sample
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
 _PHOTOS = 4096
-"""Whose scores are remembered: some hundred megabytes at most."""
+"""Whose scores are remembered: some hundred megabytes with some twenty texts."""
+_PIXELS = 2**16
+"""Of a photo, that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +79,24 @@ class PixelLabels(ABC):
 
     def of(self, photo: Photo) -> Int64[Tensor, " n"]:
         """Class ids of all pixels of a photo, row by row; -1: no answer."""
-        pixels = pixels_of(photo)
-        return self.labels(self.scores(photo, pixels, self.mask_at(photo, pixels))).clamp_min(UNSURE)
+        parts = [self.labels(self.scores(photo, pixels, mask)) for pixels, mask in self._all_of(photo)]
+        return torch.cat(parts).clamp_min(UNSURE)
 
     def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The votes of each mask of a photo, from all of its pixels."""
         if photo.path not in self._of_masks:
-            pixels = pixels_of(photo)
-            sums = sums_of_masks(self._votes(photo, pixels), self.mask_at(photo, pixels))
+            parts = self._all_of(photo)
+            sums = torch.zeros(1 + max(int(mask.max()) for _, mask in parts), len(self.text))
+            for pixels, mask in parts:
+                some = sums_of_masks(self._votes(photo, pixels), mask)
+                sums[: len(some)] += some
             self._of_masks[photo.path] = votes(normalised(sums), self.refine)
         return self._of_masks[photo.path]
+
+    def _all_of(self, photo: Photo) -> list[tuple[Int64[Tensor, "n 2"], Int64[Tensor, " n"]]]:
+        """All pixels of a photo and their masks, in parts that do not need much memory."""
+        pixels = pixels_of(photo)
+        return list(zip(pixels.split(_PIXELS), self.mask_at(photo, pixels).split(_PIXELS), strict=True))
 
     def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         """Of pixels by themselves: probabilities, or for hard votes the best text."""

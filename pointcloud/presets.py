@@ -19,6 +19,7 @@ _SLIDR_FIT = Fit(50, 4, "sgd", lr=0.5, weight_decay=1e-4)
 _SCANNET_NET = Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
 _SCANNET_FIT = Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4)
 _SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(20, 1)
+_PUBLISHED_TEXTS = Teacher(template="clip2scene")
 _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
@@ -30,10 +31,11 @@ _BY_COLOR = Masks("felzenszwalb")
 
 @dataclass(frozen=True, kw_only=True)
 class Clip2SceneNuScenes(Clip2Scene):
-    """CLIP2Scene with the network, the optimiser and the augmentation that were published for nuScenes."""
+    """CLIP2Scene with the texts, the network, the optimiser and the augmentation that were published for nuScenes."""
 
     crops: bool = True
     self_training_from: int = 11
+    teacher: Teacher = _PUBLISHED_TEXTS
     net: Net = _NUSCENES_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _NUSCENES_FIT
@@ -51,11 +53,12 @@ class Clip2SceneReleased(Clip2SceneNuScenes):
 
 @dataclass(frozen=True, kw_only=True)
 class Clip2SceneScanNet(Clip2Scene):
-    """CLIP2Scene with the network, the optimiser and the augmentation that were published for ScanNet."""
+    """CLIP2Scene with the texts, the network, the optimiser and the augmentation that were published for ScanNet."""
 
     crops: bool = True
     sweeps: int = 1
     spatial_temporal: Literal["paper", "released", "cosine", "none"] = "cosine"
+    teacher: Teacher = _PUBLISHED_TEXTS
     net: Net = _SCANNET_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _SCANNET_FIT
@@ -94,9 +97,11 @@ class SlidrNuScenes(Slidr):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsNuScenes(Cns):
-    """CNS on nuScenes; what the paper does not say is as CLIP2Scene's, its parent: network, optimiser, augmentation."""
+    """CNS on nuScenes; what the paper does not say is as CLIP2Scene's, its parent: texts, network, optimiser,
+    augmentation."""
 
     switch_from: int = 11
+    teacher: Teacher = _PUBLISHED_TEXTS
     net: Net = _NUSCENES_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _NUSCENES_FIT
@@ -104,8 +109,10 @@ class CnsNuScenes(Cns):
 
 @dataclass(frozen=True, kw_only=True)
 class CnsScanNet(Cns):
-    """CNS on ScanNet; what the paper does not say is as CLIP2Scene's, its parent: network, optimiser, augmentation."""
+    """CNS on ScanNet; what the paper does not say is as CLIP2Scene's, its parent: texts, network, optimiser,
+    augmentation."""
 
+    teacher: Teacher = _PUBLISHED_TEXTS
     net: Net = _SCANNET_NET
     augment: Augment = _TURN_AND_FLIP
     fit: Fit = _SCANNET_FIT

@@ -1,5 +1,7 @@
 """A memory that does not grow with the data set."""
 
+from __future__ import annotations
+
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -16,6 +18,10 @@ class Recent(dict[Key, Value]):
         """
         super().__init__()
         self.most = most
+
+    def __reduce__(self) -> tuple[type[Recent], tuple[int]]:
+        """Another process begins with an empty one."""
+        return type(self), (self.most,)
 
     def __setitem__(self, key: Key, value: Value) -> None:
         if key not in self and len(self) >= self.most:

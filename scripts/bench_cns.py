@@ -19,7 +19,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Latent, Masks, SamMasks
+from pointcloud.config import Latent, Masks, SamMasks, Teacher
 from pointcloud.evaluate import PROTOCOL
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index_command import Index
@@ -83,7 +83,7 @@ class BenchCns(BenchWorlds):
 
     def _digest(self, name: KindName, variant: str) -> str:
         kind = KINDS[name]
-        how = (kind.teacher, ALONE[variant]) if variant in ALONE else _command(kind, variant)
+        how = (_teacher(kind, variant), ALONE[variant]) if variant in ALONE else _command(kind, variant)
         return digest(kind.world, SEEDS, TESTED, how, mini_weights())
 
     def _make(self, name: KindName) -> None:
@@ -96,8 +96,7 @@ class BenchCns(BenchWorlds):
         out = self._folder(name, variant, seed)
         row: Row = {"kind": name, "variant": variant, "seed": seed, "of": self._digest(name, variant)}
         if variant in ALONE:
-            teacher = replace(KINDS[name].teacher, normalize=variant != COLOURS)
-            flags = ALONE[variant] | {"teacher": teacher}
+            flags = ALONE[variant] | {"teacher": _teacher(KINDS[name], variant)}
             found = {of: self._asked(name, of, out, None, flags) for of in ("points", "photos")}
         else:
             self._train(name, variant, seed, out)
@@ -172,6 +171,10 @@ class BenchCns(BenchWorlds):
                 if above := gains(mine, theirs, "photos_miou", fixed=True):
                     found[f"{name}: CNS, {said}, less {clip}{aim}"] = spread(above, ["photos_miou"])
         return found
+
+
+def _teacher(kind: Kind, variant: str) -> Teacher:
+    return replace(kind.teacher, normalize=variant != COLOURS)
 
 
 def _command(kind: Kind, variant: str) -> Cns:

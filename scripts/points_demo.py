@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from bench_cns import PRESET
 from jaxtyping import Float, Int64, Integer, UInt8
+from measured import digest
 from torch import Tensor
 
 from ovs3d.eval.environment import environment
@@ -66,7 +67,7 @@ class PointsDemo:
             ).run()
             index_command.Index("nuscenes", streets, version).run()
         made = time.perf_counter()
-        run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs"
+        run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs-{digest(PRESET)}"
         fit = replace(PRESET.fit, epochs=self.epochs)
         replace(PRESET, index=index, out=run, fit=fit, switch_from=self.epochs // 2).run()
         trained = time.perf_counter()

@@ -18,6 +18,8 @@ from ovs3d.foundation.weights import MINI, SAM_WEIGHTS, mini_folder, parse_weigh
 class LoadedSam:
     """A frozen SAM in float32; ``SamPredictor`` and ``SamAutomaticMaskGenerator`` take its model."""
 
+    weights: str
+    """What was asked for."""
     fingerprint: str
     """sha256 of the weights file."""
     model: Sam
@@ -113,4 +115,4 @@ def load_sam(weights: str = SAM_WEIGHTS, device: str | torch.device = "cpu") -> 
         raise InputError(f"unknown SAM architecture {spec.architecture!r}; expected one of {known}")
     sam = build_sam(config).eval().requires_grad_(False)
     load_strictly(sam, read_state_dict(path), str(path))
-    return LoadedSam(fingerprint, sam.to(device))
+    return LoadedSam(str(spec), fingerprint, sam.to(device))

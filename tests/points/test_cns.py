@@ -231,6 +231,17 @@ def test_members_of_a_mask_have_one_label(index):
     assert (alone.mask == -1).all()
 
 
+@pytest.mark.parametrize("refine", ["none", "hard", "soft"])
+def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
+    samples = cns_samples(index)
+    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    whole, parts = (ClipLabels(clip.text, 2, clip.masks, refine, teacher=clip.teacher) for _ in range(2))
+    expected = whole.of(photo)
+    assert set(expected.tolist()) >= {0, 1}
+    monkeypatch.setattr("pointcloud.pixel_labels._PIXELS", 1000)
+    assert torch.equal(parts.of(photo), expected)
+
+
 def test_distractors_and_unsure_masks_teach_nothing(index):
     whole = cns_samples(index)
     clip = whole.clip
@@ -335,6 +346,19 @@ def test_photos_of_other_frames_are_each_of_another(index):
     assert set.union(*drawn) == set(photos) - {photos[1]}
     samples = replace(samples, image=replace(samples.image, others=9))  # as many as there are
     assert {photo.path for photo in samples._others((0, 1))} == set(photos) - {photos[1]}
+
+
+def test_sam_does_not_look_at_photos_that_show_no_point(index):
+    samples = cns_samples(index)
+    root = samples.samples.index.dataset.root
+    sam = load_sam_features(Latent(keep=False), root)
+    looked: list[Path] = []
+    seen = replace(sam)
+    object.__setattr__(seen, "map", lambda photo: looked.append(photo) or sam.map(photo))
+    samples = replace(samples, sam=seen, image=replace(samples.image, others=2))
+    batch = samples[0, 1]
+    assert looked == [samples.samples.frame(1).photos[0].path]
+    assert batch.latent.shape == (len(batch.shown), sam.d)
 
 
 # training

@@ -168,6 +168,14 @@ def test_masks_make_what_a_network_says_of_photos_better(trained, labelled, tmp_
         assert min(found["hard"], found["soft"]) > found["none"]
 
 
+def test_the_report_names_sam_where_it_found_the_masks(labelled, tmp_path):
+    flags = ["--of", "photos", "--refine", "soft"]
+    easily = ["points-per-side=4", "pred-iou-thresh=0", "stability-score-thresh=0"]
+    by_sam = measured(labelled, tmp_path / "sam", *flags, *(f"--masks.sam.{each}" for each in easily))
+    assert by_sam["weights"] == {"clip": "mini", "sam": "mini"}
+    assert measured(labelled, tmp_path / "colours", *flags, *MASKS)["weights"] == {"clip": "mini"}
+
+
 MISTAKES = {
     "shares": (["--switch-probs", "0.5", "0.5", "0.5"], "--switch-probs are three shares that sum to 1"),
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
@@ -247,6 +255,10 @@ QUESTIONS = {
         ["--run", "{run}", "--of", "photos", "--predictions"],
         "--predictions and --shown are about points",
     ),
+    "both without photos": (
+        ["--run", "{run}", "--of", "both", "--index", "{dark}"],
+        "no frame of these has a photo",
+    ),
     "no truth": (
         ["--run", "{run}", "--of", "photos", "--index", "{bare}"],
         "no photo of these frames has labels",
@@ -261,7 +273,8 @@ def test_questions_that_have_no_answer_give_one_line(kind, trained, index, label
     points.mkdir()
     for name in ("run.json", "model.safetensors"):
         (points / name).write_bytes((trained / name).read_bytes())
-    names = {"run": trained, "points": points, "bare": index}
+    dark = write_tiny(tmp_path / "dark")
+    names = {"run": trained, "points": points, "bare": index, "dark": dark}
     line = ["evaluate", "--index", str(labelled), "--out", str(tmp_path / "out"), "--prompt", "floor; box"]
     with pytest.raises(SystemExit, match=r"^2$"):
         main([*line, *(each.format(**names) for each in flags)])

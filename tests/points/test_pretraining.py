@@ -425,6 +425,7 @@ def test_presets_are_what_was_published():
     ]
     for one in (driving, rooms):
         assert one.crops
+        assert one.teacher.template == "clip2scene"
         assert one.augment == Augment(rotate=True, flip=True, scale=0.0, shift_voxels=0.0)
 
 
@@ -449,6 +450,7 @@ def test_cns_has_the_networks_and_schedules_of_clip2scene(kind):
     )
     assert isinstance(child, Cns)
     assert (child.net, child.augment, child.fit) == (parent.net, parent.augment, parent.fit)
+    assert child.teacher == parent.teacher
     assert child.switch_from == parent.self_training_from < child.fit.epochs
     assert child.switch_probs == (0.5, 0.25, 0.25)
 

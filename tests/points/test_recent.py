@@ -1,5 +1,7 @@
 """A memory keeps what was set last, and no more than it may."""
 
+import pickle
+
 from pointcloud.recent import Recent
 
 
@@ -10,3 +12,10 @@ def test_the_oldest_entry_makes_room():
     assert dict(memory) == {"a": 3, "b": 2}
     memory["c"] = 4
     assert dict(memory) == {"b": 2, "c": 4}
+
+
+def test_another_process_begins_with_an_empty_one():
+    memory = Recent[str, int](2)
+    memory["a"] = 1
+    other = pickle.loads(pickle.dumps(memory))
+    assert (dict(other), other.most) == ({}, 2)
