@@ -215,7 +215,11 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabula
 
 
 def axes_of(sam: SamFeatures, samples: CnsSamples, channels: int) -> Tensor:
-    """The directions of SAM's features that are kept: all, or the principal ones in some photos."""
+    """The directions of SAM's d features that are kept, of shape (d, k): all, or the principal ones in some photos.
+
+    Raises:
+        InputError: more are asked for than there are, or a photo cannot be read.
+    """
     if not channels:
         return torch.eye(sam.d)
     if channels > sam.d:

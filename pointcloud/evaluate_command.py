@@ -88,13 +88,20 @@ def evaluate(command: Evaluate) -> Path:
         protocol=PIXELS if command.of == "photos" else POINTS,
         classes=vocabulary.names,
         metrics=metrics,
-        split=f"{command.split}: {len(positions)} scans",
+        split=f"{command.split}: {_number(command, index, positions)}",
         weights=asked.weights,
         config=asdict(command) | {"trained": asked.trained},
         seed=0,
         seconds=time.monotonic() - began,
         **environment(),
     ).write(command.out)
+
+
+def _number(command: Evaluate, index: Index, positions: list[int]) -> str:
+    """Of what was measured."""
+    if command.of != "photos":
+        return f"{len(positions)} scans"
+    return f"{len(labelled_photos(index, positions))} photos of {len(positions)} frames"
 
 
 def _words(run: Path | None, classes: tuple[str, ...]) -> Vocabulary:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
 from pointcloud.config import Refine
 from pointcloud.frame import Photo
@@ -82,15 +84,18 @@ class PixelLabels(ABC):
         parts = [self.labels(self.scores(photo, pixels, mask)) for pixels, mask in self._all_of(photo)]
         return torch.cat(parts).clamp_min(UNSURE)
 
+    def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
+        """Of each mask of a photo, from all of its pixels."""
+        parts = self._all_of(photo)
+        sums = torch.zeros(1 + max(int(mask.max()) for _, mask in parts), len(self.text))
+        for pixels, mask in parts:
+            some = sums_of_masks(self._votes(photo, pixels), mask)
+            sums[: len(some)] += some
+        return votes(normalised(sums), self.refine)
+
     def _masks(self, photo: Photo) -> Float[Tensor, "m t"]:
-        """The votes of each mask of a photo, from all of its pixels."""
         if photo.path not in self._of_masks:
-            parts = self._all_of(photo)
-            sums = torch.zeros(1 + max(int(mask.max()) for _, mask in parts), len(self.text))
-            for pixels, mask in parts:
-                some = sums_of_masks(self._votes(photo, pixels), mask)
-                sums[: len(some)] += some
-            self._of_masks[photo.path] = votes(normalised(sums), self.refine)
+            self._of_masks[photo.path] = self.votes_of_masks(photo)
         return self._of_masks[photo.path]
 
     def _all_of(self, photo: Photo) -> list[tuple[Int64[Tensor, "n 2"], Int64[Tensor, " n"]]]:
@@ -115,6 +120,18 @@ class ClipLabels(PixelLabels):
     @property
     def temperature(self) -> float:
         return self.teacher.temperature
+
+    def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
+        """The same, kept beside the teacher's features: a large photo has a million pixels."""
+        assert self.masks is not None, "votes of no masks"
+
+        def compute() -> dict[str, Tensor]:
+            return {"votes": super(ClipLabels, self).votes_of_masks(photo)}
+
+        identity = {f"clip {name}": value for name, value in self.teacher.identity.items()}
+        identity |= {f"masks {name}": value for name, value in self.masks.find.identity.items()}
+        identity |= {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
+        return self.teacher.store.get_or_compute("votes", image_bytes(photo.path), identity, compute)["votes"]
 
     def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
         features = F.normalize(self.teacher.map(photo).float(), dim=2)

@@ -17,7 +17,7 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
-from ovs3d.foundation.maps import dino_identity, image_dense, image_dino
+from ovs3d.foundation.maps import dense_identity, dino_identity, image_dense, image_dino
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
 from ovs3d.query import probabilities
@@ -102,6 +102,11 @@ class Teacher(PhotoFeatures):
     """CLIP's own, of the softmax over texts that it was trained with. Read now: a process that only loads photos must
     not touch a GPU."""
     name = "CLIP"
+
+    @property
+    def identity(self) -> Identity:
+        """All that its features depend on, but for the photo."""
+        return dense_identity(self.clip, self.short_side, self.options)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperature", 1 / float(self.clip.model.logit_scale.detach().exp()))

@@ -46,7 +46,7 @@ from pointcloud.evaluate import answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
-from pointcloud.pixel_labels import ClipLabels
+from pointcloud.pixel_labels import ClipLabels, PixelLabels
 from pointcloud.pretrain import photographed
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import load_run, text_embeddings
@@ -83,6 +83,9 @@ class NoisyLabels(ClipLabels):
 
     names: Names
     """-1: none."""
+
+    def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
+        return PixelLabels.votes_of_masks(self, photo)  # not kept: they are not CLIP's
 
     def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         names = self.names[photo.path][row_col[:, 0], row_col[:, 1]]

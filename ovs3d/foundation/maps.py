@@ -48,8 +48,12 @@ def image_dense(
     def compute() -> Tensor:
         return dense_features(clip, _read(path, short_side, patch_of(clip), largest_factor=1.0), options)
 
-    identity = {**clip.identity, "short_side": short_side, **asdict(options), **_WHOLE}
-    return _stored("clip-dense", path, identity, store, compute)
+    return _stored("clip-dense", path, dense_identity(clip, short_side, options), store, compute)
+
+
+def dense_identity(clip: Clip, short_side: int, options: DenseOptions) -> Identity:
+    """All that dense features depend on, but for the image."""
+    return {**clip.identity, "short_side": short_side, **asdict(options), **_WHOLE}
 
 
 def scene_dino(

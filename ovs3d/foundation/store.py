@@ -23,7 +23,10 @@ from ovs3d.errors import InputError
 
 FORMAT_VERSION = 1
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OPTION = "--feature-dir (of ns-train: --pipeline.datamanager.feature-dir)"
+_OPTION = (
+    "--feature-dir (of ns-train: --pipeline.datamanager.feature-dir; of ovs3d-points: --teacher.feature-dir, "
+    "--masks.feature-dir or --latent.feature-dir)"
+)
 _log = logging.getLogger(__name__)
 
 Identity = Mapping[str, str | int | float | bool | list]

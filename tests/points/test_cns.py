@@ -242,6 +242,18 @@ def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
     assert torch.equal(parts.of(photo), expected)
 
 
+def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
+    samples = cns_samples(index)
+    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    found = clip.votes_of_masks(photo)
+    other = replace(clip, text=clip.text.flip(0)).votes_of_masks(photo)
+    torch.testing.assert_close(other, found.flip(1))
+    soft = replace(clip, refine="soft").votes_of_masks(photo)
+    assert not torch.equal(soft, found)
+    monkeypatch.setattr(ClipLabels, "_votes", None)
+    assert torch.equal(cns_samples(index).clip.votes_of_masks(photo), found)
+
+
 def test_distractors_and_unsure_masks_teach_nothing(index):
     whole = cns_samples(index)
     clip = whole.clip

@@ -36,9 +36,20 @@ IMAGE = [
     "200",
 ]
 MASKS = ["--masks.source", "felzenszwalb"]
-SWITCH = ["--switch-from", "2", "--switch-unit", "mask", "--ema", "0.9", "--multi-view"]
+SWITCH = [
+    "--switch-from",
+    "2",
+    "--switch-unit",
+    "mask",
+    "--ema",
+    "0.9",
+    "--multi-view",
+    "--ensemble",
+    "--align",
+]
 OPTIMIZER = ["--fit.optimizer", "adamw", "--fit.lr", "4e-3"]
-FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, *OPTIMIZER, "--latent.channels", "8"]
+OTHERS = ["--image.others", "1", "--balance", "0.5"]
+FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, *OPTIMIZER, *OTHERS, "--latent.channels", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +120,7 @@ def test_photos_and_points_are_measured(trained, labelled, tmp_path):
     }
     assert "points" in reports["points"]["protocol"]
     assert "pixels" in reports["photos"]["protocol"]
+    assert [reports[of]["split"] for of in reports] == ["val: 2 scans", "val: 2 photos of 2 frames"]
     assert all(report["metrics"]["accuracy"] > 0.5 for report in reports.values())
 
 
@@ -184,7 +196,7 @@ MISTAKES = {
     "no others": (["--image.others", "-1"], "--image.others is from 0"),
     "not a share": (["--switch-probs", "nan", "0", "0"], "--switch-probs are three shares"),
     "workers": (["--latent.no-keep", "--fit.workers", "1"], "leave --fit.workers at 0"),
-    "one photo": (["--fit.batch-size", "1"], "take a larger --fit.batch-size"),
+    "one photo": (["--fit.batch-size", "1", "--image.others", "0"], "take a larger --fit.batch-size"),
     "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
     "alone": (["--image.name", "none"], "--image.name none: points learn alone"),
     "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
@@ -224,7 +236,18 @@ def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path,
 
 
 def test_points_may_learn_alone(index, tmp_path):
-    alone = ["--image.name", "none", "--switch-probs", "0.5", "0", "0.5", "--latent.weight", "0"]
+    alone = [
+        "--image.name",
+        "none",
+        "--image.others",
+        "0",
+        "--switch-probs",
+        "0.5",
+        "0",
+        "0.5",
+        "--latent.weight",
+        "0",
+    ]
     out = pretrained([*FLAGS, *alone, "--fit.batch-size", "1"], index, tmp_path / "run")
     found = list(losses(out, "points").values())
     assert np.mean(found[-6:]) < np.mean(found[:6])
