@@ -98,9 +98,7 @@ class CnsSamples(PhotoSamples):
             mask = _after(mask, first)
             first = max(first, _end(mask))
             point = torch.cat([torch.full((drawn,), -1), point])
-            sam = torch.zeros(len(shown), 0 if self.sam is None else self.sam.d)
-            if self.sam is not None and len(shown):  # it need not look at photos that show nothing
-                sam = self.sam.at(photo, shown).rows()
+            sam = torch.zeros(len(shown), 0) if self.sam is None else self.sam.at(photo, shown).rows()
             parts.append((torch.full_like(mask, number), crop.places(pixels), mask, label, point, sam))
         members = (torch.cat(each) for each in zip(*parts, strict=True))
         return MemberBatch(self.samples.batch(scan, key), torch.stack(images), *members)

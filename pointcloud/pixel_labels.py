@@ -69,9 +69,12 @@ class PixelLabels(ABC):
         Args:
             mask: of each pixel, as `mask_at` says.
         """
-        found, inside = self._votes(photo, row_col), mask >= 0
-        if inside.any():
-            found[inside] = self._masks(photo)[mask[inside]]
+        inside = mask >= 0
+        if not inside.any():
+            return self._votes(photo, row_col)
+        found = self._masks(photo)[mask.clamp_min(0)]
+        if not inside.all():
+            found[~inside] = self._votes(photo, row_col[~inside])
         return found
 
     def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:

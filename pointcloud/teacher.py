@@ -48,7 +48,9 @@ class PhotoFeatures(ABC):
         """
 
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
-        """Features at pixels of the photo, float32; not of unit length."""
+        """Features at pixels of the photo, float32; not of unit length. The model need not look where none is asked."""
+        if not len(row_col):
+            return PixelFeatures.of(torch.zeros(0, self.d))
         grid = self.map(photo.path).float()
         gh, gw, _ = grid.shape
         return PixelFeatures.at(grid, self.cells(photo, row_col, (gh, gw)))

@@ -8,6 +8,7 @@ docs/reports/noise.json from the lines; `scripts/write_results.py` makes the tab
 """
 
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,9 @@ from bench_cns import EACH_BY_ITSELF, MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
 from measured import (
-    Row,
     add_row,
     digest,
     gains,
-    mean_of,
     mini_weights,
     miou_of_true,
     read_rows,
@@ -184,25 +183,28 @@ class BenchNoise:
         return Samples(index, index.select("val"), KINDS["street"].net), Vocabulary(STAND_INS)
 
     def _report(self, path: Path) -> None:
-        metrics: dict[str, dict[str, float]] = {}
+        rows, metrics = read_rows(self.rows), defaultdict[str, dict[str, float]](dict)
         for data in ("street", "pandaset") if self.pandaset else ("street",):
-            above: dict[str, float] = {}
-            for method in METHODS:
-                metrics[f"{data}: {method}"] = found = {}
-                for wrong in self.wrong:
-                    rows, miou, accuracy = self._rows(data, method, wrong)
-                    if rows:
-                        found |= spread(rows, [miou]) | {accuracy: mean_of(rows, accuracy)}
-                    plain, *_ = self._rows(data, "plain training", wrong)
-                    if method == "CNS" and (gained := gains(rows, plain, miou)):
-                        above |= spread(gained, [miou])
-            metrics[f"{data}: CNS, less plain training (target at 40 % wrong 0.05)"] = above
+            how = {method: self._digest(data, method) for method in METHODS}
+            for wrong in self.wrong:
+                at = {
+                    method: rows_of(rows, data=data, method=method, wrong=wrong, of=how[method])
+                    for method in METHODS
+                }
+                less = "CNS, less plain training (target at 40 % wrong 0.05)"
+                at[less] = gains(at["CNS"], at["plain training"], "miou")
+                for name, mine in at.items():
+                    if mine:
+                        found = spread(mine, [each for each in ("miou", "accuracy") if each in mine[0]])
+                        runs = {"runs": found.pop("runs")}
+                        at_level = {f"{wrong:.0%} wrong, {each}": value for each, value in found.items()}
+                        metrics[f"{data}: {name}"] |= at_level | runs
         report = Report(
             task="mIoU of the network of points, taught names that are often wrong",
             protocol="labels of all points, pooled over the scans; classes that the truth lacks are skipped; means "
             "over seeds. PandaSet's held-out frames follow those for training at once, at the same place",
             classes=(),
-            metrics=metrics,
+            metrics=dict(metrics),
             split="street worlds of a seed of their own; PandaSet's held-out frames",
             weights={"clip": "true labels of points, texts of mini", "sam": "mini"},
             config={
@@ -214,19 +216,11 @@ class BenchNoise:
                 "net": asdict(KINDS["street"].net),
             },
             seed=0,
-            seconds=sum(row["seconds"] for row in read_rows(self.rows)),
+            seconds=sum(row["seconds"] for row in rows),
             **environment(),
         )
         path.write_text(report.to_json())
         print(report.to_markdown())
-
-    def _rows(self, data: DataName, method: str, wrong: float) -> tuple[list[Row], str, str]:
-        """The lines of a share of wrong names, and the names of their columns."""
-        miou, accuracy = (f"{name}, {wrong:.0%} wrong" for name in ("miou", "accuracy"))
-        rows = rows_of(
-            read_rows(self.rows), data=data, method=method, wrong=wrong, of=self._digest(data, method)
-        )
-        return [row | {miou: row["miou"], accuracy: row["accuracy"]} for row in rows], miou, accuracy
 
 
 def _settings(data: DataName, method: str) -> Cns:
