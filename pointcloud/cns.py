@@ -58,22 +58,27 @@ class CrossModal(PairedTraining):
     """Both networks learn one label for all that is in a mask; later it also comes from themselves."""
 
     model: BothNetworks
+    samples: CnsSamples
     text: Tensor
     axes: Tensor
+    """Directions of SAM's features that are kept. In checkpoints: a run that goes on agrees with the same."""
 
-    def __init__(
-        self, model: BothNetworks, samples: CnsSamples, text: Tensor, axes: Tensor, command: Cns
-    ) -> None:
+    def __init__(self, model: BothNetworks, samples: CnsSamples, text: Tensor, command: Cns) -> None:
         """
         Args:
             text: embeddings of the classes.
-            axes: directions of SAM's features that are kept; no columns: none.
         """
         super().__init__(model, command.fit, samples)
         self.command = command
+        d = 0 if samples.sam is None else samples.sam.d
         self.register_buffer("text", text, persistent=False)
-        self.register_buffer("axes", axes)  # kept: a run that goes on agrees with the same directions
+        self.register_buffer("axes", torch.eye(d)[:, : command.latent.channels or d])
         self.slow = copy.deepcopy(model).requires_grad_(False) if command.ema else None
+
+    def setup(self, stage: str) -> None:
+        """SAM has looked at all photos by now, where its features are kept."""
+        if self.samples.sam is not None and self.command.latent.channels:
+            self.axes.copy_(axes_of(self.samples.sam, self.samples.photos(), self.axes.shape[1]))
 
     def losses(self, batch: MemberBatch) -> Mapping[str, Tensor]:
         torch.manual_seed(self._seed())  # of DeepLab's dropout: the same wherever training resumes
@@ -195,10 +200,14 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabula
     samples = CnsSamples(
         scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view
     )
+    heads = {TEXT: teacher.d}
     if sam is not None:
+        if command.latent.channels > sam.d:
+            raise InputError(
+                f"--latent.channels: SAM has {sam.d} channels, {command.latent.channels} are asked for"
+            )
+        heads[LATENT] = command.latent.channels or sam.d
         _say_size(sam, samples.photos())
-    axes = torch.zeros(0, 0) if sam is None else axes_of(sam, samples, command.latent.channels)
-    heads = {TEXT: teacher.d} | ({LATENT: axes.shape[1]} if sam else {})
     torch.manual_seed(command.fit.seed)  # the same start, whatever was loaded before
     model = new_model(command, heads)
     torch.manual_seed(command.fit.seed)
@@ -207,26 +216,21 @@ def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabula
     if image is not None and command.image.init is not None:
         image.load_backbone(command.image.init)
     text = labels.text[: labels.known]
-    training = CrossModal(BothNetworks(model, image), samples, text, axes, command)
+    training = CrossModal(BothNetworks(model, image), samples, text, command)
     about = about_texts(command, heads, teacher, vocabulary.names, vocabulary.synonyms)
     if train(training, model, about, command.out) and image is not None and name != "none":
         about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
         write_image_net(command.out, about_image, image)
 
 
-def axes_of(sam: SamFeatures, samples: CnsSamples, channels: int) -> Tensor:
-    """The directions of SAM's d features that are kept, of shape (d, k): all, or the principal ones in some photos.
+def axes_of(sam: SamFeatures, photos: list[Path], k: int) -> Tensor:
+    """The k principal directions of SAM's d features in some photos, of shape (d, k).
 
     Raises:
-        InputError: more are asked for than there are, or a photo cannot be read.
+        InputError: a photo cannot be read.
     """
-    if not channels:
-        return torch.eye(sam.d)
-    if channels > sam.d:
-        raise InputError(f"--latent.channels: SAM has {sam.d} channels, {channels} are asked for")
-    photos = samples.photos()
     some = photos[:: -(-len(photos) // _PHOTOS_FOR_AXES)]
-    return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), channels)
+    return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), k)
 
 
 @rank_zero_only

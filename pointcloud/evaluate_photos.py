@@ -18,11 +18,10 @@ from pointcloud.evaluate import Answer, answer
 from pointcloud.frame import Photo
 from pointcloud.image_runs import ImageRun
 from pointcloud.index import IGNORE, Index
-from pointcloud.pairing import pair
+from pointcloud.paired import paired_scans
 from pointcloud.pixel_labels import PixelLabels
 from pointcloud.runs import TEMPERATURE, Run
-from pointcloud.samples import Samples, scan_file
-from pointcloud.scans import read_scan
+from pointcloud.samples import Samples
 
 PROTOCOL = "labels of all pixels, pooled over the photos; absent classes are skipped"
 
@@ -75,11 +74,8 @@ def together(
     run: Run, photos: NetworkLabels, samples: Samples, vocabulary: Vocabulary, how: Pairing
 ) -> Iterator[Answer]:
     """Labels of points from the mean of the probabilities of both networks; of the one where no photo shows a point."""
-    for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
-        frame = samples.frame(item)
-        scan = read_scan(scan_file(frame), samples.index.dataset)
-        batch = samples.batch(scan, (0, item))
+    for frame, scan, pairs, batch in paired_scans(samples, how):
         own = run.logits(batch.to(run.device).points, vocabulary, photos.text).softmax(dim=1).cpu()
-        seen = votes_for_points(photos, frame, scan, pair(scan, frame.photos, how))
+        seen = votes_for_points(photos, frame, scan, pairs)
         both = torch.where(seen.any(dim=1, keepdim=True), (own + seen) / 2, own)
         yield answer(both, batch, len(vocabulary.distractors))

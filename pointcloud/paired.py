@@ -1,6 +1,6 @@
 """Scans with what photos show of their points: what training without labels learns from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
+from tqdm import tqdm
 
 from pointcloud.config import Pairing
 from pointcloud.crops import cropped
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
 from pointcloud.pairing import Pairs, pair
 from pointcloud.pixels import PixelFeatures
-from pointcloud.samples import Batch, Samples, TrainingSamples, collate, scan_file, starts
+from pointcloud.samples import Batch, Samples, TrainingSamples, collate, sample, scan_file, starts
 from pointcloud.scans import read_scan
 from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
 from pointcloud.teacher import Denoising, PhotoFeatures, photos_of
@@ -147,6 +148,14 @@ class PairedSamples(PhotoSamples):
         voxels -= voxels.amin(dim=0)
         _, ny, nz = (voxels.amax(dim=0) + 1).tolist()
         return ((voxels[:, 0] * ny + voxels[:, 1]) * nz + voxels[:, 2]).unique(return_inverse=True)[1]
+
+
+def paired_scans(samples: Samples, how: Pairing) -> Iterator[tuple[Frame, Scan, Pairs, Batch]]:
+    """All scans in their order, as they are asked: with the pixels of all photos, without augmentation."""
+    for item in tqdm(range(len(samples)), "scans", unit="scan", leave=False):
+        frame = samples.frame(item)
+        scan = read_scan(scan_file(frame), samples.index.dataset)
+        yield frame, scan, pair(scan, frame.photos, how), sample(scan, samples.net, samples.positions[item])
 
 
 def look(

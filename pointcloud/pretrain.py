@@ -36,7 +36,7 @@ from pointcloud.teacher import Denoising, PhotoFeatures, Teacher, load_teacher, 
 
 if TYPE_CHECKING:
     from pointcloud.config import Fit
-    from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Pretraining
+    from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Pretraining, Prompted
 
 LOCAL = "local_feature"
 """Name of the head whose features CLIP2Scene compares within a cell of space."""
@@ -236,7 +236,7 @@ def photographed(command: Pretraining) -> Samples:
     return Samples(index, shown, command.net, command.augment, command.fit.seed)
 
 
-def taught_words(command: Clip2Scene | Cns, classes: tuple[str, ...]) -> Vocabulary:
+def taught_words(command: Prompted, classes: tuple[str, ...]) -> Vocabulary:
     """What pixels are told apart by: what is asked for, by default the classes of the data set.
 
     Raises:

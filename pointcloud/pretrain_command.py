@@ -82,14 +82,20 @@ class Distill(Pretraining):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip2Scene(Pretraining):
-    """Points learn what CLIP calls their pixels, and agree with all that sweeps and photos show of their place."""
+class Prompted(Pretraining):
+    """What those are told that learn what pixels are called."""
 
     prompt: str | None = None
     """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
     prompts: Path | None = None
     """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
     vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip2Scene(Prompted):
+    """Points learn what CLIP calls their pixels, and agree with all that sweeps and photos show of their place."""
+
     semantic: Literal["paper", "released", "none"] = "released"
     """Semantic consistency. released: cross-entropy, as the published code. paper: contrast, anchored at classes, which
     does not learn how classes compare at a point. none: agreement alone, of the features that are asked later."""
@@ -162,14 +168,9 @@ class Slidr(Contrast):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cns(Pretraining):
+class Cns(Prompted):
     """A network of photos and one of points learn what CLIP calls SAM's masks, then from each other as well (CNS)."""
 
-    prompt: str | None = None
-    """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
-    prompts: Path | None = None
-    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
-    vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
     refine: Refine = "hard"
     """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
     leads clearly. none: nothing."""

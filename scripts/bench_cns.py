@@ -51,15 +51,17 @@ ALONE: dict[str, dict[str, Any]] = {
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 EACH_BY_ITSELF = {"ensemble": False, "align": False}
 CNS = "+ photos of other frames: CNS"
-OF_ONE_FRAME = {"image": replace(SMALL, others=0)}
+STEPS: dict[str, dict[str, Any]] = {
+    "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ hard votes of masks": {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ soft votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "+ switching": {"latent": NO_LATENT} | EACH_BY_ITSELF,
+    "+ labels of both together, aligned": {"latent": NO_LATENT},
+    "+ latent consistency": {},
+}
+"""Without photos of other frames."""
 TRAINED: dict[str, dict[str, Any]] = {
-    "training": OF_ONE_FRAME | {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ hard votes of masks": OF_ONE_FRAME
-    | {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ soft votes of masks": OF_ONE_FRAME | {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ switching": OF_ONE_FRAME | {"latent": NO_LATENT} | EACH_BY_ITSELF,
-    "+ labels of both together, aligned": OF_ONE_FRAME | {"latent": NO_LATENT},
-    "+ latent consistency": OF_ONE_FRAME,
+    **{variant: how | {"image": replace(SMALL, others=0)} for variant, how in STEPS.items()},
     CNS: {},
     "CNS, losses and votes as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
     "CNS, votes of all photos": {"multi_view": True},

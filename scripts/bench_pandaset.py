@@ -30,12 +30,11 @@ from pointcloud.cli import Finetune
 from pointcloud.evaluate import OfShown, answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import Index, read_index
-from pointcloud.pairing import pair
+from pointcloud.paired import paired_scans
 from pointcloud.pixels import PixelFeatures
 from pointcloud.pretrain import consistency, heads_of, photographed, train
 from pointcloud.runs import About, load_run, text_embeddings
-from pointcloud.samples import Samples, scan_file
-from pointcloud.scans import read_scan
+from pointcloud.samples import Samples
 from pointcloud.teacher import PhotoFeatures
 
 
@@ -168,10 +167,7 @@ class BenchPandaset:
         pieces = pieces_of(samples, k, config.Superpixels())
         classes = noisy_names(pieces, Noise(self.wrong, seed + 1000, everywhere=True))
         confusion = Confusion.empty(k)
-        for item in range(len(samples)):
-            frame = samples.frame(item)
-            scan = read_scan(scan_file(frame), samples.index.dataset)
-            pairs = pair(scan, frame.photos, config.Pairing())
+        for frame, scan, pairs, _ in paired_scans(samples, config.Pairing()):
             answer = torch.full((len(scan.xyz),), -1)
             for number, photo in enumerate(frame.photos):
                 mine = pairs.photo == number

@@ -22,6 +22,7 @@ from nerf_methods.evaluate import (
     teacher_answer,
 )
 from nerf_methods.run import Run, load_run
+from ovs3d.errors import command_line
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
@@ -125,4 +126,5 @@ class Demo:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    tyro.cli(Demo).run()
+    with command_line():
+        tyro.cli(Demo).run()

@@ -12,9 +12,8 @@ from torch import Tensor
 from ovs3d.images import read_image
 from pointcloud import config
 from pointcloud.index import IGNORE
-from pointcloud.pairing import pair
-from pointcloud.samples import Samples, scan_file
-from pointcloud.scans import read_scan
+from pointcloud.paired import paired_scans
+from pointcloud.samples import Samples
 from pointcloud.superpixels import superpixels
 
 
@@ -44,10 +43,7 @@ class Pieces:
 def pieces_of(samples: Samples, k: int, segments: config.Superpixels) -> list[Pieces]:
     """Of all photos."""
     found = []
-    for item in range(len(samples)):
-        frame = samples.frame(item)
-        scan = read_scan(scan_file(frame), samples.index.dataset)
-        pairs = pair(scan, frame.photos)
+    for frame, scan, pairs, _ in paired_scans(samples, config.Pairing()):
         assert scan.labels is not None, "frames without labels"
         labels = scan.labels[pairs.point]
         for number, photo in enumerate(frame.photos):

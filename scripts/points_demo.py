@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64, Integer, UInt8
 from measured import digest
 from torch import Tensor
 
+from ovs3d.errors import command_line
 from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.images import read_image, write_png
@@ -156,4 +157,5 @@ def from_above(
 
 
 if __name__ == "__main__":
-    tyro.cli(PointsDemo).run()
+    with command_line():
+        tyro.cli(PointsDemo).run()

@@ -1,6 +1,6 @@
 """CNS: labels that switch between their sources, a latent space that is fixed, crops of photos, members of masks."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
-from pointcloud.pixel_labels import FOREIGN, ClipLabels
+from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain_command import Cns
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import load_sam_features, principal_axes
@@ -242,6 +242,37 @@ def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
     assert torch.equal(parts.of(photo), expected)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GivenLabels(ClipLabels):
+    """Labels of pixels that are already there; -1: none."""
+
+    given: torch.Tensor
+
+    def votes_of_masks(self, photo):
+        return PixelLabels.votes_of_masks(self, photo)
+
+    def _votes(self, photo, row_col):
+        labels = self.given[row_col[:, 0], row_col[:, 1]]
+        return F.one_hot(labels.clamp_min(0), 2).float() * (labels >= 0)[:, None]
+
+
+@pytest.mark.parametrize("refine", ["hard", "soft"])
+def test_a_photo_whose_masks_have_voted_stays_as_it_is(refine, index):
+    samples = cns_samples(index)
+    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    size = photo.camera.height, photo.camera.width
+    noise = torch.randint(-1, 2, size, generator=torch.Generator().manual_seed(0))
+
+    def voted(labels: torch.Tensor) -> torch.Tensor:
+        called = GivenLabels(clip.text, 2, clip.masks, refine, 0.02, teacher=clip.teacher, given=labels)
+        return called.of(photo).view(size)
+
+    once = voted(noise)
+    assert not torch.equal(once, noise)
+    assert torch.equal(voted(once), once)
+    assert refine == "hard" or (once == -1).any()
+
+
 def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
     samples = cns_samples(index)
     clip, photo = samples.clip, samples.samples.frame(0).photos[0]
@@ -386,7 +417,7 @@ def training(samples: CnsSamples, **flags) -> CrossModal:
     heads = {TEXT: samples.teacher.d, LATENT: samples.teacher.d}
     points = PointModel(Net(voxel_size_m=0.3), heads)
     model = BothNetworks(points, PhotoNet("deeplabv3-mobilenet", heads))
-    return CrossModal(model.eval(), samples, samples.clip.text, torch.zeros(0, 0), command)
+    return CrossModal(model.eval(), samples, samples.clip.text, command)
 
 
 def both_logits(model: CrossModal, batch: MemberBatch) -> tuple[torch.Tensor, torch.Tensor]:

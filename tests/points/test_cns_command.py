@@ -1,6 +1,8 @@
 """``pretrain cns`` from the command line: it trains, goes on after a kill, and both networks can be measured."""
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -233,6 +235,42 @@ def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path,
     with pytest.raises(SystemExit, match=r"^2$"):
         pretrained([*FLAGS, "--latent.feature-dir", str(tmp_path / "sam")], index, tmp_path / "run")
     assert f"SAM's features of 4 photos: 0.00 GB in {tmp_path / 'sam'}" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [(["--image.init", "none.pt"], "none.pt"), (["--fit.lr", "1"], "fit.lr")]
+)
+def test_mistakes_are_told_before_sam_looks_at_photos(changes, said, trained, index, capsys, monkeypatch):
+    monkeypatch.setattr(SamFeatures, "map", lambda *_: pytest.fail("SAM was asked"))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        pretrained([*FLAGS, *changes], index, trained)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_points_learn_the_same_in_two_processes(index, tmp_path):
+    """Each has a scan of every step of two. Photos have norms of their own in each process."""
+    alone = ["--image.name", "none", "--switch-probs", "0.5", "0", "0.5", "--latent.weight", "0"]
+    flags = ["cns", *SHORT, *MASKS, *alone, "--balance", "0.5", "--fit.lr", "1e-3", "--fit.epochs", "1"]
+    one = pretrained(flags, index, tmp_path / "one")
+    line = ["pretrain", *flags, "--index", str(index), "--out", str(tmp_path / "two")]
+    command = [str(Path(sys.executable).parent / "ovs3d-points"), *line]
+    subprocess.run([*command, "--fit.devices", "2", "--fit.batch-size", "1"], check=True)
+    weights = [load_file(out / "model.safetensors") for out in (one, tmp_path / "two")]
+    for name, value in weights[0].items():
+        difference = (weights[1][name] - value).abs().max()
+        assert difference <= 1e-3 * value.abs().max(), name
+
+
+def test_training_in_less_precision_with_workers_finds_the_same_classes(trained, labelled, index, tmp_path):
+    flags = ["--fit.precision", "bf16-mixed", "--fit.workers", "1"]
+    out = pretrained([*FLAGS, *flags], index, tmp_path / "run")
+    for name in ("pixels", "points", "latent"):
+        expected, found = losses(trained, name), losses(out, name)
+        assert found != expected
+        assert found[0] == pytest.approx(expected[0], rel=0.05)
+    report = measured(labelled, tmp_path / "points", "--run", str(out), "--of", "both")
+    assert report["metrics"]["accuracy"] > 0.5
 
 
 def test_points_may_learn_alone(index, tmp_path):
