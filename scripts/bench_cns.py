@@ -1,6 +1,7 @@
 """CNS step by step on worlds: what CLIP calls pixels and points, what masks make of it, what networks learn from it.
 
-The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare.
+The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare,
+but rooms are seen half as often.
 Photos of streets are measured by nuImages' eleven classes, which have masks. Each result is kept as a line of
 docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
 """
@@ -48,6 +49,7 @@ ALONE: dict[str, dict[str, Any]] = {
     "CLIP, votes of the mini SAM's masks, hard": {"refine": "hard", "masks": OF_SAM},
     "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
+EPOCHS = 20
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 EACH_BY_ITSELF = {"ensemble": False, "align": False}
 CNS = "+ photos of other frames: CNS"
@@ -181,7 +183,8 @@ def _teacher(kind: Kind, variant: str) -> Teacher:
 
 def _command(kind: Kind, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
-    same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
+    fit = replace(kind.fit, epochs=EPOCHS)
+    same = {"net": kind.net, "fit": fit, "augment": kind.augment, "teacher": kind.teacher}
     return replace(PRESET, **(same | TRAINED[variant]))
 
 

@@ -71,9 +71,9 @@ PATCHES = Superpixels(count=600)
 """Names are wrong in pieces as small as CLIP's patches."""
 FITS: dict[DataName, Fit] = {
     "street": replace(KINDS["street"].fit, epochs=10),
-    "pandaset": Fit(epochs=60, batch_size=1),
+    "pandaset": Fit(epochs=30, batch_size=1),
 }
-"""60 streets make 600 steps, six frames of PandaSet 360."""
+"""60 streets make 600 steps, six frames of PandaSet 180."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
