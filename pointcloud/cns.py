@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -167,18 +168,25 @@ class CrossModal(PairedTraining):
         return int(np.random.SeedSequence((self.fit.seed, self.global_step)).generate_state(1)[0])
 
 
-def at_members(grid: Tensor, photo: Tensor, place: Tensor) -> Tensor:
-    """Values of grids at places of photos, between the centres of cells linearly: [p c h w] to [n c]."""
+def at_members(
+    grid: Float[Tensor, "p c gh gw"], photo: Int64[Tensor, " n"], place: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n c"]:
+    """Values of grids, which cover photos, at places of these, between the centres of cells linearly.
+
+    Args:
+        photo: which one each place is of.
+        place: (x, y), -1 and 1 at the borders of the photo.
+    """
     rows = [(photo == number).nonzero()[:, 0] for number in range(len(grid))]
     values = [at_places(each, place[mine]) for each, mine in zip(grid.float(), rows, strict=True)]
     return torch.cat(values)[torch.cat(rows).argsort()]
 
 
 def cns(command: Cns) -> None:
-    """Cross-modality noisy supervision.
+    """Cross-modality noisy supervision: train on what CLIP calls the masks of photos, and write the run.
 
     Raises:
-        InputError: shares of sources that are none; one photo in a step.
+        InputError: shares of sources that are none, one photo in a step, one class, unknown weights, or as `learn`.
     """
     _check(command)
     scans = photographed(command)
@@ -194,7 +202,17 @@ def cns(command: Cns) -> None:
 
 
 def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabulary) -> None:
-    """Train on what pixels are called, and write the run."""
+    """Train both networks on what pixels are called, and write the run.
+
+    Args:
+        scans: those that have photos, as `photographed` finds them.
+        labels: what pixels are called; the run answers to the texts of its teacher.
+        vocabulary: the words of the classes, which the run will know.
+
+    Raises:
+        InputError: more latent channels than SAM has, a backbone that cannot be taken, a file that cannot be read, or
+            a run with other settings in the folder.
+    """
     teacher = labels.teacher
     sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
     samples = CnsSamples(

@@ -146,7 +146,11 @@ def _after(ids: Int64[Tensor, " n"], first: int) -> Int64[Tensor, " n"]:
 
 
 def votes_for_points(called: PixelLabels, frame: Frame, scan: Scan, pairs: Pairs) -> Float[Tensor, "n t"]:
-    """The mean of what the photos of a frame call each of its points; 0 for points that no photo shows."""
+    """The mean of what the photos of a frame call each of its points; 0 for points that no photo shows.
+
+    Args:
+        pairs: of the scan with all photos of the frame.
+    """
     scores = torch.zeros(len(scan.xyz), len(called.text))
     for number, photo in enumerate(frame.photos):
         mine = pairs.photo == number
