@@ -20,7 +20,13 @@ def votes(probabilities: Float[Tensor, "n k"], how: Refine) -> Float[Tensor, "n 
     if how != "hard":
         return probabilities
     highest, best = probabilities.max(dim=1)
-    return F.one_hot(best, probabilities.shape[1]) * (highest > 0).to(probabilities.dtype)[:, None]
+    best = best.masked_fill(highest <= 0, UNSURE)
+    return votes_of_labels(best, probabilities.shape[1]).to(probabilities.dtype)
+
+
+def votes_of_labels(labels: Int64[Tensor, " n"], k: int) -> Float[Tensor, "n k"]:
+    """1 for the label of each member and 0 for the other classes; 0 for all of them where it is -1."""
+    return F.one_hot(labels.clamp_min(0), k).float() * (labels >= 0)[:, None]
 
 
 def decided(scores: Float[Tensor, "n k"], how: Refine, margin: float) -> Int64[Tensor, " n"]:

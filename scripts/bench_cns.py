@@ -1,9 +1,9 @@
 """CNS step by step on worlds: what CLIP calls pixels and points, what masks make of it, what networks learn from it.
 
-The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare,
-but rooms are seen half as often.
-Photos of streets are measured by nuImages' eleven classes, which have masks. Each result is kept as a line of
-docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
+The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare;
+rooms are seen half as often. Photos of streets are measured by nuImages' eleven classes, which have masks. Each result
+is kept as a line of docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines;
+`scripts/write_results.py` makes tables.
 """
 
 import json
@@ -50,6 +50,7 @@ ALONE: dict[str, dict[str, Any]] = {
     "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
 EPOCHS = 20
+"""How often streets and rooms are seen."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 EACH_BY_ITSELF = {"ensemble": False, "align": False}
 CNS = "+ photos of other frames: CNS"

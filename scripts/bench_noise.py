@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import torch.nn.functional as F
 import tyro
 from bench_clip2scene import KINDS, SEEDS, index_of
 from bench_cns import EACH_BY_ITSELF, MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
@@ -48,6 +47,7 @@ from pointcloud.masks import load_masks
 from pointcloud.pixel_labels import ClipLabels, PixelLabels
 from pointcloud.pretrain import photographed
 from pointcloud.pretrain_command import Cns
+from pointcloud.refine import votes_of_labels
 from pointcloud.runs import load_run, text_embeddings
 from pointcloud.samples import Samples
 from pointcloud.teacher import load_teacher
@@ -88,7 +88,7 @@ class NoisyLabels(ClipLabels):
 
     def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         names = self.names[photo.path][row_col[:, 0], row_col[:, 1]]
-        return F.one_hot(names.clamp_min(0), len(self.text)).float() * (names >= 0)[:, None]
+        return votes_of_labels(names, len(self.text))
 
 
 @dataclass(frozen=True)

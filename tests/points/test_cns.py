@@ -27,6 +27,7 @@ from pointcloud.objectives.names import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
 from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain_command import Cns
+from pointcloud.refine import votes_of_labels
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import load_sam_features, principal_axes
 from pointcloud.samples import Samples
@@ -252,8 +253,7 @@ class GivenLabels(ClipLabels):
         return PixelLabels.votes_of_masks(self, photo)
 
     def _votes(self, photo, row_col):
-        labels = self.given[row_col[:, 0], row_col[:, 1]]
-        return F.one_hot(labels.clamp_min(0), 2).float() * (labels >= 0)[:, None]
+        return votes_of_labels(self.given[row_col[:, 0], row_col[:, 1]], 2)
 
 
 @pytest.mark.parametrize("refine", ["hard", "soft"])

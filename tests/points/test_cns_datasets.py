@@ -22,15 +22,12 @@ def indexed(dataset: str, root: Path, *flags: str) -> Path:
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory) -> tuple[Path, Path]:
     """The indices of scans with photos to learn from, and of other photos with masks."""
-    root, photos = (
-        tmp_path_factory.mktemp("streets") / "nuscenes",
-        tmp_path_factory.mktemp("photos") / "nuimages",
-    )
+    folder = tmp_path_factory.mktemp("streets")
+    root, photos = folder / "nuscenes", folder / "nuimages"
     Street(root, seed=3, scenes=3, frames=1, sweeps=0, width=160).run()
     Street(photos, seed=4, format="nuimages", scenes=2, frames=1, width=160).run()
-    return indexed("nuscenes", root, "--version", "v1.0-mini"), indexed(
-        "nuimages", photos, "--version", "v1.0-val"
-    )
+    scans = indexed("nuscenes", root, "--version", "v1.0-mini")
+    return scans, indexed("nuimages", photos, "--version", "v1.0-val")
 
 
 @pytest.fixture(scope="module")
