@@ -26,13 +26,13 @@ from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import aligned, latent_consistency, switched
 from pointcloud.objectives.names import label_cross_entropy
-from pointcloud.pixel_labels import FOREIGN, ClipLabels
+from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, normalised, votes
 from pointcloud.runs import TEXT, text_embeddings
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
 from pointcloud.samples import Samples
-from pointcloud.teacher import at_places, load_teacher
+from pointcloud.teacher import Teacher, at_places, load_teacher
 
 if TYPE_CHECKING:
     from pointcloud.pretrain_command import Cns
@@ -198,22 +198,24 @@ def cns(command: Cns) -> None:
     known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
     labels = ClipLabels(text, known, masks, command.refine, command.margin, teacher=teacher)
-    learn(command, scans, labels, vocabulary)
+    learn(command, scans, labels, teacher, vocabulary)
 
 
-def learn(command: Cns, scans: Samples, labels: ClipLabels, vocabulary: Vocabulary) -> None:
+def learn(
+    command: Cns, scans: Samples, labels: PixelLabels, teacher: Teacher, vocabulary: Vocabulary
+) -> None:
     """Train both networks on what pixels are called, and write the run.
 
     Args:
         scans: those that have photos, as `photographed` finds them.
-        labels: what pixels are called; the run answers to the texts of its teacher.
+        labels: what pixels are called.
+        teacher: the one whose texts the run answers to.
         vocabulary: the words of the classes, which the run will know.
 
     Raises:
         InputError: more latent channels than SAM has, a backbone that cannot be taken, a file that cannot be read, or
             a run with other settings in the folder.
     """
-    teacher = labels.teacher
     sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
     samples = CnsSamples(
         scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view

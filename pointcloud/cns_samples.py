@@ -14,7 +14,7 @@ from pointcloud.frame import Frame, Photo, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
-from pointcloud.pixel_labels import ClipLabels, PixelLabels
+from pointcloud.pixel_labels import PixelLabels
 from pointcloud.recent import Recent
 from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
@@ -34,7 +34,7 @@ class MemberBatch(PhotoBatch):
     mask: Int64[Tensor, " n"]
     """The mask of each member, from 0, in all photos; -1: none."""
     label: Int64[Tensor, " n"]
-    """What CLIP calls it; -1: nothing; -2: a distractor."""
+    """What it is called; -1: nothing; -2: a distractor."""
     point: Int64[Tensor, " n"]
     """Row of the point that it shows; -1: none."""
     latent: Float[Tensor, "m s"]
@@ -55,7 +55,7 @@ class MemberBatch(PhotoBatch):
 class CnsSamples(PhotoSamples):
     """Frames with members of the masks of their photos."""
 
-    clip: ClipLabels
+    called: PixelLabels
     image: ImageNet
     sam: SamFeatures | None
     multi_view: bool
@@ -65,8 +65,8 @@ class CnsSamples(PhotoSamples):
     def prepare(self) -> None:
         super().prepare()
         photos = self.photos()
-        if self.clip.masks is not None and self.clip.refine != "none":
-            self.clip.masks.fill(photos)
+        if self.called.masks is not None and self.called.refine != "none":
+            self.called.masks.fill(photos)
         if self.sam is not None and self.sam.store is not None:
             self.sam.fill(photos)
 
@@ -91,8 +91,8 @@ class CnsSamples(PhotoSamples):
             mine = pairs.photo == number
             shown, point = torch.from_numpy(pairs.row_col[mine]), torch.from_numpy(pairs.point[mine])
             pixels = torch.cat([crop.pixels(drawn, random), shown])
-            mask = self.clip.mask_at(photo, pixels)
-            label = self.clip.labels(self.clip.scores(photo, pixels, mask))
+            mask = self.called.mask_at(photo, pixels)
+            label = self.called.labels(self.called.scores(photo, pixels, mask))
             if of_points is not None:
                 label[drawn:] = of_points[point]
             mask = _after(mask, first)
@@ -130,8 +130,8 @@ class CnsSamples(PhotoSamples):
     def _labels_of_points(self, frame: Frame, scan: Scan) -> Int64[Tensor, " n"]:
         """What all photos of a frame together call its points."""
         if frame.name not in self._of_points:
-            scores = votes_for_points(self.clip, frame, scan, pair(scan, frame.photos, self.pairing))
-            self._of_points[frame.name] = self.clip.labels(scores).short()
+            scores = votes_for_points(self.called, frame, scan, pair(scan, frame.photos, self.pairing))
+            self._of_points[frame.name] = self.called.labels(scores).short()
         return self._of_points[frame.name].long()
 
 

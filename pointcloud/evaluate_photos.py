@@ -19,7 +19,7 @@ from pointcloud.frame import Photo
 from pointcloud.image_runs import ImageRun
 from pointcloud.index import IGNORE, Index
 from pointcloud.paired import paired_scans
-from pointcloud.pixel_labels import PixelLabels
+from pointcloud.pixel_labels import GridLabels, PixelLabels
 from pointcloud.runs import TEMPERATURE, Run
 from pointcloud.samples import Samples
 
@@ -57,7 +57,7 @@ def photo_answers(called: PixelLabels, index: Index, positions: list[int]) -> It
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NetworkLabels(PixelLabels):
+class NetworkLabels(GridLabels):
     """What the network of photos of a run calls them."""
 
     run: ImageRun

@@ -29,7 +29,7 @@ _PIXELS = 2**16
 
 @dataclass(frozen=True, eq=False)
 class PixelLabels(ABC):
-    """Labels of pixels: scores on a grid, brought to pixels linearly (MaskCLIP), then brought to one in masks."""
+    """Labels of pixels, brought to one in masks."""
 
     text: Float[Tensor, "t d"]
     """Unit embeddings of the classes, and after them of distractors."""
@@ -41,19 +41,11 @@ class PixelLabels(ABC):
     """hard: the label of most pixels of a mask (CNS). soft: of the highest mean probability, if it leads clearly."""
     margin: float = 0.1
     """By how much it has to lead, in 0..1."""
-    _grids: Recent[Path, Float[Tensor, "t gh gw"]] = field(
-        default_factory=lambda: Recent(_PHOTOS), init=False
-    )
     _of_masks: Recent[Path, Float[Tensor, "m t"]] = field(default_factory=lambda: Recent(_PHOTOS), init=False)
 
-    @property
     @abstractmethod
-    def temperature(self) -> float:
-        """Of the softmax over texts."""
-
-    @abstractmethod
-    def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
-        """Cosines with the texts on a grid that covers a photo."""
+    def votes_of_pixels(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
+        """What pixels say of the texts by themselves: shares that sum to 1, or to 0 where they say nothing."""
 
     def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
         """The mask of each pixel, from 0; -1: of none."""
@@ -71,10 +63,10 @@ class PixelLabels(ABC):
         """
         inside = mask >= 0
         if not inside.any():
-            return self._votes(photo, row_col)
+            return self.votes_of_pixels(photo, row_col)
         found = self._masks(photo)[mask.clamp_min(0)]
         if not inside.all():
-            found[~inside] = self._votes(photo, row_col[~inside])
+            found[~inside] = self.votes_of_pixels(photo, row_col[~inside])
         return found
 
     def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:
@@ -92,7 +84,7 @@ class PixelLabels(ABC):
         parts = self._all_of(photo)
         sums = torch.zeros(1 + max(int(mask.max()) for _, mask in parts), len(self.text))
         for pixels, mask in parts:
-            some = sums_of_masks(self._votes(photo, pixels), mask)
+            some = sums_of_masks(self.votes_of_pixels(photo, pixels), mask)
             sums[: len(some)] += some
         return votes(normalised(sums), self.refine)
 
@@ -106,8 +98,26 @@ class PixelLabels(ABC):
         pixels = pixels_of(photo)
         return list(zip(pixels.split(_PIXELS), self.mask_at(photo, pixels).split(_PIXELS), strict=True))
 
-    def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
-        """Of pixels by themselves: probabilities, or for hard votes the best text."""
+
+@dataclass(frozen=True, eq=False)
+class GridLabels(PixelLabels):
+    """Labels from similarities on a grid, which are brought to pixels linearly (MaskCLIP)."""
+
+    _grids: Recent[Path, Float[Tensor, "t gh gw"]] = field(
+        default_factory=lambda: Recent(_PHOTOS), init=False
+    )
+
+    @property
+    @abstractmethod
+    def temperature(self) -> float:
+        """Of the softmax over texts."""
+
+    @abstractmethod
+    def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
+        """Cosines with the texts on a grid that covers a photo."""
+
+    def votes_of_pixels(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
+        """Probabilities, or for hard votes the best text."""
         if photo.path not in self._grids:
             self._grids[photo.path] = self.similarities(photo.path)
         similarities = sample(self._grids[photo.path], photo, row_col)
@@ -115,7 +125,7 @@ class PixelLabels(ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ClipLabels(PixelLabels):
+class ClipLabels(GridLabels):
     """What CLIP calls them: the labels that training without labels has."""
 
     teacher: Teacher

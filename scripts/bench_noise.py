@@ -44,7 +44,7 @@ from pointcloud.evaluate import answers, confusion_of
 from pointcloud.frame import Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
-from pointcloud.pixel_labels import ClipLabels, PixelLabels
+from pointcloud.pixel_labels import PixelLabels
 from pointcloud.pretrain import photographed
 from pointcloud.pretrain_command import Cns
 from pointcloud.refine import votes_of_labels
@@ -77,16 +77,13 @@ FITS: dict[DataName, Fit] = {
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NoisyLabels(ClipLabels):
-    """Labels of pixels as they are given, instead of CLIP's."""
+class NoisyLabels(PixelLabels):
+    """Labels of pixels as they are given."""
 
     names: Names
     """-1: none."""
 
-    def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
-        return PixelLabels.votes_of_masks(self, photo)  # not kept: they are not CLIP's
-
-    def _votes(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
+    def votes_of_pixels(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         names = self.names[photo.path][row_col[:, 0], row_col[:, 1]]
         return votes_of_labels(names, len(self.text))
 
@@ -137,7 +134,8 @@ class BenchNoise:
             if not (command.out / "run.json").exists():
                 scans = photographed(command)
                 names = names or noisy_names(self._pieces(data, scans, len(words.names)), noise)
-                learn(command, scans, self._labels(command, scans.index.dataset.root, words, names), words)
+                teacher = load_teacher(command.teacher, scans.index.dataset.root)
+                learn(command, scans, self._labels(command, scans, words, names), teacher, words)
             confusion = confusion_of(answers(load_run(command.out), held_out, words), len(words.names))
             found = {"miou": miou_of_true(confusion), "accuracy": pixel_accuracy(confusion)}
             add_row(self.rows, same | found | {"seconds": time.perf_counter() - start})
@@ -161,11 +159,10 @@ class BenchNoise:
         assert self.pandaset is not None
         return self.pandaset
 
-    def _labels(self, command: Cns, root: Path, words: Vocabulary, names: Names) -> NoisyLabels:
+    def _labels(self, command: Cns, scans: Samples, words: Vocabulary, names: Names) -> NoisyLabels:
         text = text_embeddings(words, "mini", torch.device("cpu"))
-        masks = None if command.refine == "none" else load_masks(command.masks, root)
-        teacher, known = load_teacher(command.teacher, root), len(words.names)
-        return NoisyLabels(text, known, masks, command.refine, command.margin, teacher=teacher, names=names)
+        masks = None if command.refine == "none" else load_masks(command.masks, scans.index.dataset.root)
+        return NoisyLabels(text, len(words.names), masks, command.refine, command.margin, names=names)
 
     def _command(self, data: DataName, method: str, seed: int, out: Path) -> Cns:
         settings = _settings(data, method)

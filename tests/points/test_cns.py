@@ -191,7 +191,7 @@ def cns_samples(index, **changes) -> CnsSamples:
     text = text_embeddings(Vocabulary(("green floor", "red box")), "mini", torch.device("cpu"))
     masks = load_masks(Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=50.0)), root)
     fields = {
-        "clip": ClipLabels(text, 2, masks, teacher=teacher),
+        "called": ClipLabels(text, 2, masks, teacher=teacher),
         "image": ImageNet("deeplabv3-mobilenet", height=48, width=64, pixels=100),
         "sam": None,
         "photos_each": 0,
@@ -228,14 +228,14 @@ def test_members_of_a_mask_have_one_label(index):
         assert mask >= 0
         assert len(batch.label[batch.mask == mask].unique()) == 1
     alone = cns_samples(index)
-    alone = replace(alone, clip=ClipLabels(alone.clip.text, 2, None, "none", teacher=alone.teacher))[0, 0]
+    alone = replace(alone, called=ClipLabels(alone.called.text, 2, None, "none", teacher=alone.teacher))[0, 0]
     assert (alone.mask == -1).all()
 
 
 @pytest.mark.parametrize("refine", ["none", "hard", "soft"])
 def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
     samples = cns_samples(index)
-    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    clip, photo = samples.called, samples.samples.frame(0).photos[0]
     whole, parts = (ClipLabels(clip.text, 2, clip.masks, refine, teacher=clip.teacher) for _ in range(2))
     expected = whole.of(photo)
     assert set(expected.tolist()) >= {0, 1}
@@ -244,27 +244,24 @@ def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class GivenLabels(ClipLabels):
+class GivenLabels(PixelLabels):
     """Labels of pixels that are already there; -1: none."""
 
     given: torch.Tensor
 
-    def votes_of_masks(self, photo):
-        return PixelLabels.votes_of_masks(self, photo)
-
-    def _votes(self, photo, row_col):
+    def votes_of_pixels(self, photo, row_col):
         return votes_of_labels(self.given[row_col[:, 0], row_col[:, 1]], 2)
 
 
 @pytest.mark.parametrize("refine", ["hard", "soft"])
 def test_a_photo_whose_masks_have_voted_stays_as_it_is(refine, index):
     samples = cns_samples(index)
-    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    clip, photo = samples.called, samples.samples.frame(0).photos[0]
     size = photo.camera.height, photo.camera.width
     noise = torch.randint(-1, 2, size, generator=torch.Generator().manual_seed(0))
 
     def voted(labels: torch.Tensor) -> torch.Tensor:
-        called = GivenLabels(clip.text, 2, clip.masks, refine, 0.02, teacher=clip.teacher, given=labels)
+        called = GivenLabels(clip.text, 2, clip.masks, refine, 0.02, given=labels)
         return called.of(photo).view(size)
 
     once = voted(noise)
@@ -275,22 +272,22 @@ def test_a_photo_whose_masks_have_voted_stays_as_it_is(refine, index):
 
 def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
     samples = cns_samples(index)
-    clip, photo = samples.clip, samples.samples.frame(0).photos[0]
+    clip, photo = samples.called, samples.samples.frame(0).photos[0]
     found = clip.votes_of_masks(photo)
     other = replace(clip, text=clip.text.flip(0)).votes_of_masks(photo)
     torch.testing.assert_close(other, found.flip(1))
     soft = replace(clip, refine="soft").votes_of_masks(photo)
     assert not torch.equal(soft, found)
-    monkeypatch.setattr(ClipLabels, "_votes", None)
-    assert torch.equal(cns_samples(index).clip.votes_of_masks(photo), found)
+    monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
+    assert torch.equal(cns_samples(index).called.votes_of_masks(photo), found)
 
 
 def test_distractors_and_unsure_masks_teach_nothing(index):
     whole = cns_samples(index)
-    clip = whole.clip
+    clip = whole.called
     distracted = ClipLabels(clip.text, 1, clip.masks, teacher=clip.teacher)
     unsure = ClipLabels(clip.text, 2, clip.masks, "soft", 0.9999, teacher=clip.teacher)
-    sure, one, none = (cns_samples(index, clip=each)[0, 0].label for each in (clip, distracted, unsure))
+    sure, one, none = (cns_samples(index, called=each)[0, 0].label for each in (clip, distracted, unsure))
     assert set(sure.tolist()) == {0, 1}
     assert one.tolist() == torch.where(sure == 1, FOREIGN, sure).tolist()
     assert (none == -1).all()
@@ -417,7 +414,7 @@ def training(samples: CnsSamples, **flags) -> CrossModal:
     heads = {TEXT: samples.teacher.d, LATENT: samples.teacher.d}
     points = PointModel(Net(voxel_size_m=0.3), heads)
     model = BothNetworks(points, PhotoNet("deeplabv3-mobilenet", heads))
-    return CrossModal(model.eval(), samples, samples.clip.text, command)
+    return CrossModal(model.eval(), samples, samples.called.text, command)
 
 
 def both_logits(model: CrossModal, batch: MemberBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -72,7 +72,7 @@ def test_votes_of_masks_right_what_is_wrong_in_most_pixels(labelled):
 
 
 def test_labels_that_come_from_the_networks_too_are_no_worse(labelled, tmp_path, monkeypatch):
-    monkeypatch.setattr(ClipLabels, "_votes", noisy_votes)
+    monkeypatch.setattr(ClipLabels, "votes_of_pixels", noisy_votes)
     found = {}
     for name, stages in STAGES.items():
         out = tmp_path / name
