@@ -39,7 +39,10 @@ PRESET = CnsSmall(index=Path(), out=Path())
 SMALL = PRESET.image
 MASKS = PRESET.masks
 """By colour alone."""
-OF_SAM = Masks(weights="mini", sam=SamMasks(points_per_side=16))
+OF_SAM = Masks(
+    weights="mini", sam=SamMasks(points_per_side=16, pred_iou_thresh=0.3, stability_score_thresh=0.5)
+)
+"""What the mini SAM is nearly never sure of would leave most pixels without a mask."""
 COLOURS = "CLIP alone, colours in 0..1"
 ALONE: dict[str, dict[str, Any]] = {
     COLOURS: {},
