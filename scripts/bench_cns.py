@@ -42,7 +42,7 @@ MASKS = PRESET.masks
 OF_SAM = Masks(
     weights="mini", sam=SamMasks(points_per_side=16, pred_iou_thresh=0.3, stability_score_thresh=0.5)
 )
-"""What the mini SAM is nearly never sure of would leave most pixels without a mask."""
+"""The mini SAM is hardly ever surer: at SAM's own thresholds most pixels would be of no mask."""
 COLOURS = "CLIP alone, colours in 0..1"
 ALONE: dict[str, dict[str, Any]] = {
     COLOURS: {},
