@@ -24,12 +24,12 @@ from pointcloud.lightning_module import new_model
 from pointcloud.masks import check_masks, load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
-from pointcloud.objectives.cns import aligned, latent_consistency, switched
-from pointcloud.objectives.names import label_cross_entropy
+from pointcloud.objectives.cns import latent_consistency, switched
+from pointcloud.objectives.labels import label_cross_entropy
 from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
-from pointcloud.refine import UNSURE, decided, mean_in_masks, normalised, votes
-from pointcloud.runs import TEXT, text_embeddings
+from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
+from pointcloud.runs import TEXT, text_embeddings, write_run
 from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
 from pointcloud.samples import Samples
 from pointcloud.teacher import Teacher, at_places, load_teacher
@@ -143,10 +143,6 @@ class CrossModal(PairedTraining):
         of_points = torch.zeros_like(pixels)
         of_points[batch.point >= 0] = votes(points.softmax(dim=1), how.refine)
         said = [mean_in_masks(each, batch.mask) for each in (of_photos, of_points)]
-        if how.ensemble:
-            said, choice = [normalised(said[0] + said[1])], choice.clamp_max(1)  # one source for either share
-        if how.align:
-            said = [aligned(each, of_clip) for each in said]
         sources = torch.stack([of_clip, *(decided(each, how.refine, how.margin) for each in said)])
         return switched(sources, choice).masked_fill(batch.label == FOREIGN, UNSURE)
 
@@ -238,9 +234,11 @@ def learn(
     text = labels.text[: labels.known]
     training = CrossModal(BothNetworks(model, image), samples, text, command)
     about = about_texts(command, heads, teacher, vocabulary.names, vocabulary.synonyms)
-    if train(training, model, about, command.out) and image is not None and name != "none":
-        about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
-        write_image_net(command.out, about_image, image)
+    if train(training, about.settings, command.out):
+        if image is not None and name != "none":
+            about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
+            write_image_net(command.out, about_image, image)
+        write_run(command.out, about, model)  # the last of all files: it says that there is a run
 
 
 def axes_of(sam: SamFeatures, photos: list[Path], k: int) -> Tensor:
@@ -268,10 +266,10 @@ def _check(command: Cns) -> None:
             f"--switch-probs are three shares that sum to 1, of CLIP, photos and points; not {probabilities}"
         )
     check_range("ema", command.ema, 0, 0.999999)
+    check_range("switch-from", command.switch_from, 0, 10**6)
     check_range("margin", command.margin, 0, 1)
     check_range("balance", command.balance, 0, 1)
     check_range("image.pixels", image.pixels, 1, 10**7)
-    check_range("image.others", image.others, 0, 1000)
     check_range("image.height", image.height, 32, 10**4)
     check_range("image.width", image.width, 32, 10**4)
     check_range("image.jitter", image.jitter, 0, 1)
@@ -279,10 +277,10 @@ def _check(command: Cns) -> None:
     check_range("latent.weight", command.latent.weight, 0, 1e6)
     check_masks(command.masks)
     alone = image.name == "none"
-    if alone and (probabilities[1] or command.latent.weight or image.init or image.others):
+    if alone and (probabilities[1] or command.latent.weight or image.init):
         raise InputError(
-            "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight and "
-            "--image.others are 0 and there is no --image.init"
+            "--image.name none: points learn alone, so --switch-probs has no share of photos, --latent.weight is 0 "
+            "and there is no --image.init"
         )
     if command.latent.weight and not command.latent.keep and command.fit.workers:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
@@ -296,11 +294,10 @@ def _check_photos(scans: Samples, command: Cns) -> None:
     Raises:
         InputError: there is one.
     """
-    others = min(command.image.others, len(scans) - 1)
     fewest = min(len(scans.index[each].photos) for each in scans.positions)
     own = min(command.photos, fewest) if command.photos else fewest
-    if (own + others) * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
+    if own * command.fit.batch_size < 2 and command.image.name.startswith("deeplab"):
         raise InputError(
             f"{own} photos of a frame would be all of a step, and batch normalisation wants two: take a larger "
-            "--fit.batch-size, --photos or --image.others, or --image.name lraspp-mobilenet"
+            "--fit.batch-size or --photos, or --image.name lraspp-mobilenet"
         )

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int16, Int64
 from torch import Tensor
 
 from ovs3d.images import read_image
-from pointcloud.config import ImageNet
-from pointcloud.frame import Frame, Photo, Scan
+from pointcloud.config import ImageNetwork
+from pointcloud.frame import Frame, Scan
 from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
@@ -56,17 +56,16 @@ class CnsSamples(PhotoSamples):
     """Frames with members of the masks of their photos."""
 
     called: PixelLabels
-    image: ImageNet
+    image: ImageNetwork
     sam: SamFeatures | None
     multi_view: bool
     """Points are called what all photos of their frame together call them."""
     _of_points: Recent[str, Int16[Tensor, " n"]] = field(default_factory=lambda: Recent(1024), init=False)
 
     def prepare(self) -> None:
-        super().prepare()
-        photos = self.photos()
-        if self.called.masks is not None and self.called.refine != "none":
-            self.called.masks.fill(photos)
+        frames = (self.samples.frame(item) for item in range(len(self)))
+        photos = {photo.path: photo for frame in frames for photo in frame.photos}
+        self.called.prepare(list(photos.values()))
         if self.sam is not None and self.sam.store is not None:
             self.sam.fill(photos)
 
@@ -77,7 +76,6 @@ class CnsSamples(PhotoSamples):
         photos = self.drawn(frame.photos, key)
         pairs = pair(scan, photos, self.pairing)
         of_points = self._labels_of_points(frame, scan) if self.multi_view else None
-        photos += self._others(key)
         images, parts, first = [], [], 0
         alone = self.image.name == "none"
         drawn = 0 if alone else self.image.pixels
@@ -117,15 +115,6 @@ class CnsSamples(PhotoSamples):
             torch.cat([_after(each.point, first) for each, first in zip(batches, rows, strict=True)]),
             torch.cat([each.latent for each in batches]),
         )
-
-    def _others(self, key: tuple[int, int]) -> list[Photo]:
-        """Photos of other frames, each of another, that only the network of photos learns from in a step."""
-        random = np.random.default_rng((self.samples.seed, *key, 5))
-        besides = len(self) - 1
-        frames = random.choice(besides, min(self.image.others, besides), replace=False)
-        frames += frames >= key[1]  # without the step's own
-        photos = (self.samples.frame(frame).photos for frame in frames.tolist())
-        return [each[random.integers(len(each))] for each in photos]
 
     def _labels_of_points(self, frame: Frame, scan: Scan) -> Int64[Tensor, " n"]:
         """What all photos of a frame together call its points."""

@@ -8,7 +8,9 @@ from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.prompts.templates import TemplateName
 
 NetName = Literal["minkunet-small", "minkunet14a", "minkunet18a", "minkunet34a", "minkunet34c", "spvcnn"]
-ImageNetName = Literal["deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101", "lraspp-mobilenet"]
+ImageNetworkName = Literal[
+    "deeplabv3-mobilenet", "deeplabv3-resnet50", "deeplabv3-resnet101", "lraspp-mobilenet"
+]
 Refine = Literal["none", "hard", "soft"]
 Input = Literal["one", "intensity", "intensity255", "log_intensity", "rgb", "height", "offset"]
 
@@ -211,10 +213,10 @@ class Latent:
 
 
 @dataclass(frozen=True)
-class ImageNet:
+class ImageNetwork:
     """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
 
-    name: ImageNetName | Literal["none"] = "deeplabv3-resnet50"
+    name: ImageNetworkName | Literal["none"] = "deeplabv3-resnet50"
     """Architecture, as in torchvision; its weights begin at random. lraspp-mobilenet is the fastest. none: points learn
     alone, in a fraction of the time."""
     init: Path | None = None
@@ -228,9 +230,6 @@ class ImageNet:
     holds of them, as large as it will be seen later: learnt in fewer steps."""
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
-    others: int = 0
-    """Photos of other frames beside those of each scan of a step, at most, each of another frame. It is taught them as
-    well: photos of one frame are much alike. Points do not learn from them."""
     flip: bool = True
     """Mirror half of the photos."""
     jitter: float = 0.2

@@ -21,7 +21,7 @@ from pointcloud.model import PointModel
 from pointcloud.objectives.contrastive import point_pixel_contrast, superpixel_contrast
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.pretrain import PairedTraining, photographed, train
-from pointcloud.runs import About
+from pointcloud.runs import About, write_run
 from pointcloud.samples import Samples
 from pointcloud.superpixels import SuperpixelBatch, Superpixels, SuperpixelSamples, check_superpixels
 from pointcloud.teacher import Backbone, load_backbone
@@ -126,4 +126,5 @@ def _looked_at(command: Contrast) -> tuple[Samples, Backbone]:
 def _train(training: Matching, model: PointModel, command: Contrast) -> None:
     """The run is the network alone: the linear layer is of no use without photos, and no class has been learnt."""
     about = About(command.net, {IMAGE: CHANNELS}, (), "", asdict(command))
-    train(training, model, about, command.out)
+    if train(training, about.settings, command.out):
+        write_run(command.out, about, model)

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from ovs3d.errors import InputError
 from ovs3d.query import similarity
-from pointcloud.config import ImageNetName
+from pointcloud.config import ImageNetworkName
 from pointcloud.nets.photos import PhotoNet
 from pointcloud.runs import TEXT, read_network, write_network
 
@@ -23,7 +23,7 @@ _KIND, _VERSION = "ovs3d image network", 1
 class ImageAbout:
     """What a network of photos is."""
 
-    name: ImageNetName
+    name: ImageNetworkName
     heads: Mapping[str, int]
     """Name and channels of each head; ``final`` answers to texts."""
     weights: str

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from pointcloud.config import ImageNet
+from pointcloud.config import ImageNetwork
 from pointcloud.crops import TRIES, draw_crop
 
 
@@ -41,7 +41,7 @@ class PhotoCrop:
         return found.flip(2) if self.mirrored else found
 
 
-def draw(height: int, width: int, how: ImageNet, random: np.random.Generator) -> PhotoCrop:
+def draw(height: int, width: int, how: ImageNetwork, random: np.random.Generator) -> PhotoCrop:
     """A crop of a photo, mirrored as the settings say: of 0.3 to 1 of its area and 14:9 to 17:9 (CLIP2Scene), or the
     largest of the proportions that the network sees."""
     if how.crops == "largest":

@@ -1,6 +1,7 @@
 """What the pixels of photos are called, and what masks make of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
+from tqdm import tqdm
 
 from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
@@ -47,9 +49,18 @@ class PixelLabels(ABC):
     def votes_of_pixels(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Float[Tensor, "n t"]:
         """What pixels say of the texts by themselves: shares that sum to 1, or to 0 where they say nothing."""
 
+    def prepare(self, photos: Sequence[Photo]) -> None:
+        """Compute what is asked of photos and kept.
+
+        Raises:
+            InputError: no mask in any of them, a photo that cannot be read, or a folder that cannot be written.
+        """
+        if self.masks is not None:
+            self.masks.fill(photo.path for photo in photos)
+
     def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
         """The mask of each pixel, from 0; -1: of none."""
-        if self.masks is None or self.refine == "none":
+        if self.masks is None:
             return torch.full((len(row_col),), UNSURE)
         return self.masks.of(photo.path)[row_col[:, 0], row_col[:, 1]]
 
@@ -133,6 +144,14 @@ class ClipLabels(GridLabels):
     @property
     def temperature(self) -> float:
         return self.teacher.temperature
+
+    def prepare(self, photos: Sequence[Photo]) -> None:
+        """What CLIP sees, masks, and the votes of these."""
+        self.teacher.fill(photo.path for photo in photos)
+        super().prepare(photos)
+        if self.masks is not None:
+            for photo in tqdm(photos, "votes", unit="photo"):
+                self.votes_of_masks(photo)
 
     def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The same, kept beside the teacher's features: a large photo has a million pixels."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ovs3d.foundation.dense_options import DenseOptions
-from pointcloud.config import Augment, Fit, ImageNet, Latent, Masks, Net, Pairing, Refine, Teacher
+from pointcloud.config import Augment, Fit, ImageNetwork, Latent, Masks, Net, Pairing, Refine, Teacher
 from pointcloud.pretrain_command import Clip2Scene, Cns, Distill, Ppkt, Slidr
 
 _TURN_AND_FLIP = Augment(scale=0.0, shift_voxels=0.0)
@@ -24,7 +24,7 @@ _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
 )
 _UNTESTED = Pairing(visibility="none")
-_SMALL_IMAGES = ImageNet("lraspp-mobilenet", height=144, width=256, crops="largest", pixels=1024, others=6)
+_SMALL_IMAGES = ImageNetwork("lraspp-mobilenet", height=144, width=256, crops="largest", pixels=1024)
 _WEAKLY = Latent(weight=0.1)
 _BY_COLOR = Masks("felzenszwalb")
 
@@ -121,14 +121,12 @@ class CnsScanNet(Cns):
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
     """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, rare classes
-    that count more, labels that both networks give together, and a latent space that counts little."""
+    that count more, and a latent space that counts little."""
 
     refine: Refine = "soft"
     balance: float = 0.5
-    ensemble: bool = True
-    align: bool = True
     latent: Latent = _WEAKLY
-    image: ImageNet = _SMALL_IMAGES
+    image: ImageNetwork = _SMALL_IMAGES
     masks: Masks = _BY_COLOR
     net: Net = _SMALL_NET
     augment: Augment = _FLIP

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
@@ -141,7 +141,8 @@ def distill(command: Distill) -> None:
     samples = PairedSamples(scans, teacher, command.pairs, command.photos)
     training = Distillation(model, command.fit, samples)
     about = about_texts(command, heads, teacher, dataset.classes)
-    train(training, model, about, command.out)
+    if train(training, about.settings, command.out):
+        write_run(command.out, about, model)
 
 
 def clip2scene(command: Clip2Scene) -> None:
@@ -174,7 +175,8 @@ def clip2scene(command: Clip2Scene) -> None:
     training = consistency(command, scans, teacher, text, len(vocabulary.names), denoising)
     heads = heads_of(command, teacher)
     about = about_texts(command, heads, teacher, vocabulary.names, vocabulary.synonyms)
-    train(training, training.model, about, command.out)
+    if train(training, about.settings, command.out):
+        write_run(command.out, about, training.model)
 
 
 def consistency(
@@ -259,21 +261,19 @@ def say_if_never(flag: str, first: int, fit: Fit) -> None:
         )
 
 
-def train(training: PairedTraining, model: PointModel, about: About, out: Path) -> bool:
-    """Train and write the run; one that was interrupted goes on from its last checkpoint.
-
-    Returns:
-        Whether this is the process, of several, that writes.
+def train(training: PairedTraining, settings: Mapping[str, Any], out: Path) -> bool:
+    """Train; a run that was interrupted goes on from its last checkpoint.
 
     Args:
-        model: what the run holds of all that is trained.
+        settings: of the run, as `About` has them.
+
+    Returns:
+        Whether this is the process, of several, that writes the run.
 
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    last = begin(out, about.settings)
+    last = begin(out, settings)
     loop = trainer(out, training.fit)
     loop.fit(training, ckpt_path=last, weights_only=True)
-    if loop.is_global_zero:
-        write_run(out, about, model)
     return loop.is_global_zero

@@ -11,7 +11,7 @@ import tyro
 
 from pointcloud.config import (
     Backbone,
-    ImageNet,
+    ImageNetwork,
     Latent,
     Masks,
     Pairing,
@@ -187,15 +187,10 @@ class Cns(Prompted):
     """Shares of CLIP, of the network of photos and of that of points in the labels then. 1 0 0: never switch."""
     switch_unit: Literal["step", "mask"] = "step"
     """What a source is drawn for."""
-    ensemble: bool = False
-    """Labels from the networks, of either share, are what both say together."""
-    align: bool = False
-    """In labels from the networks, classes gain that they say less often than CLIP does, so that rare ones are not
-    forgotten (distribution alignment)."""
     ema: float = 0.0
     """Labels come from slow copies of the networks that keep this share of themselves in each step; 0: from the
     networks themselves."""
-    image: ImageNet = field(default_factory=ImageNet)
+    image: ImageNetwork = field(default_factory=ImageNetwork)
     masks: Masks = field(default_factory=Masks)
     latent: Latent = field(default_factory=Latent)
     teacher: Teacher = field(default_factory=Teacher)

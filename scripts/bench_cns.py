@@ -55,21 +55,16 @@ ALONE: dict[str, dict[str, Any]] = {
 EPOCHS = 20
 """How often streets and rooms are seen."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
-EACH_BY_ITSELF = {"ensemble": False, "align": False}
-CNS = "+ photos of other frames: CNS"
-STEPS: dict[str, dict[str, Any]] = {
-    "training": {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
+CNS = "+ latent consistency: CNS"
+PLAIN = {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT}
+TRAINED: dict[str, dict[str, Any]] = {
+    "training, rare classes count no more": PLAIN | {"balance": 0.0},
+    "training": PLAIN,
     "+ hard votes of masks": {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
     "+ soft votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ switching": {"latent": NO_LATENT} | EACH_BY_ITSELF,
-    "+ labels of both together, aligned": {"latent": NO_LATENT},
-    "+ latent consistency": {},
-}
-"""Without photos of other frames."""
-TRAINED: dict[str, dict[str, Any]] = {
-    **{variant: how | {"image": replace(SMALL, others=0)} for variant, how in STEPS.items()},
+    "+ switching": {"latent": NO_LATENT},
     CNS: {},
-    "CNS, losses and votes as published": {"refine": "hard", "latent": Latent()} | EACH_BY_ITSELF,
+    "CNS, losses and votes as published": {"refine": "hard", "latent": Latent(), "balance": 0.0},
     "CNS, votes of all photos": {"multi_view": True},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
 }

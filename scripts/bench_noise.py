@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 from bench_clip2scene import KINDS, SEEDS, index_of
-from bench_cns import EACH_BY_ITSELF, MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
+from bench_cns import MASKS, NO_LATENT, NO_SWITCH, PRESET, SMALL
 from bench_pandaset import STAND_INS
 from jaxtyping import Float, Int64
 from measured import (
@@ -54,13 +54,11 @@ from pointcloud.teacher import load_teacher
 
 DataName = Literal["street", "pandaset"]
 LATENT = replace(PRESET.latent, weights="mini")
-POINTS_ALONE = {"image": replace(SMALL, name="none", others=0), "latent": NO_LATENT}
+POINTS_ALONE = {"image": replace(SMALL, name="none"), "latent": NO_LATENT}
 """Where points learn nothing from a network of photos, there is none: their figures are the same."""
 METHODS: dict[str, dict[str, Any]] = {
     "plain training": POINTS_ALONE | {"refine": "none", "switch_probs": NO_SWITCH},
-    "self-training from half on": POINTS_ALONE
-    | EACH_BY_ITSELF
-    | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
+    "self-training from half on": POINTS_ALONE | {"refine": "none", "switch_probs": (0.0, 0.0, 1.0)},
     "votes of masks": POINTS_ALONE | {"switch_probs": NO_SWITCH},
     "CNS": {"latent": LATENT},
 }

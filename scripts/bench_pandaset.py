@@ -33,7 +33,7 @@ from pointcloud.index import Index, read_index
 from pointcloud.paired import paired_scans
 from pointcloud.pixels import PixelFeatures
 from pointcloud.pretrain import consistency, heads_of, photographed, train
-from pointcloud.runs import About, load_run, text_embeddings
+from pointcloud.runs import About, load_run, text_embeddings, write_run
 from pointcloud.samples import Samples
 from pointcloud.teacher import PhotoFeatures
 
@@ -147,7 +147,8 @@ class BenchPandaset:
             teacher = NoisyTruth(text, noisy_names(pieces, Noise(self.wrong, seed, everywhere=True)))
             training = consistency(command, scans, teacher, text, k)
             about = About(STREET.net, heads_of(command, teacher), STAND_INS, "mini", asdict(command))
-            train(training, training.model, about, out)
+            if train(training, about.settings, out):
+                write_run(out, about, training.model)
         held_out = Samples(index, index.select("val"), STREET.net)
         run = load_run(out)
         shown = OfShown(index, command.pairs, Confusion.empty(k))

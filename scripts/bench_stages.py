@@ -73,6 +73,10 @@ class BenchStages:
         path = root / ".ovs3d" / "index.jsonl"
         index = read_index(path)
         held_out, photos = index.select("val"), photos_of(index, index.select("train"))
+        Street(folder / "photos", self.seed, "nuimages", scenes=self.scenes, frames=1).run()
+        Index("nuimages", folder / "photos", "v1.0-val").run()
+        of_photos = folder / "photos" / ".ovs3d" / "index.jsonl"
+        asked = len(read_index(of_photos).select("val"))
         return {
             "CLIP, a photo": _cost(lambda: load_teacher(Teacher(), root).fill(photos), len(photos)),
             "masks by Felzenszwalb, a photo": _cost(
@@ -82,18 +86,16 @@ class BenchStages:
             "SAM's features, a photo": _cost(
                 lambda: load_sam_features(Latent(), root).fill(photos), len(photos)
             ),
-            "first stage, a step": self._step(path, folder / "first", 1),
-            "second stage, a step": self._step(path, folder / "second", 0),
+            "first stage, a step": self._step(path, folder / "first", (1.0, 0.0, 0.0)),
+            "second stage, a step": self._step(path, folder / "second", (0.0, 0.5, 0.5)),
             "answers of points, a scan": _cost(lambda: _ask(path, folder / "first", "points"), len(held_out)),
-            "answers of photos, a frame of six": _cost(
-                lambda: _ask(path, folder / "first", "photos"), len(held_out)
-            ),
+            "answers of photos, a photo": _cost(lambda: _ask(of_photos, folder / "first", "photos"), asked),
         }
 
-    def _step(self, index: Path, out: Path, switch_from: int) -> dict[str, float]:
-        """Of one epoch, before the switch or after it: the median of its steps, without what comes before them."""
-        fit = Fit(1, 1, seed=self.seed)
-        cost = _cost(replace(PRESET, index=index, out=out, fit=fit, switch_from=switch_from).run, 1)
+    def _step(self, index: Path, out: Path, sources: tuple[float, float, float]) -> dict[str, float]:
+        """Of one epoch with labels from these: the median of its steps, without what comes before them."""
+        how = {"fit": Fit(1, 1, seed=self.seed), "switch_from": 0, "switch_probs": sources}
+        cost = _cost(replace(PRESET, index=index, out=out, **how).run, 1)
         events = EventAccumulator(str(out / "tensorboard")).Reload()
         ends = [event.wall_time for event in events.Scalars("train/loss")]
         return cost | {"seconds": float(np.median(np.diff(ends)))}

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 from bench_cns import PRESET
 from jaxtyping import Float, Int64, Integer, UInt8
-from measured import digest
+from measured import digest, mini_weights
 from torch import Tensor
 
 from ovs3d.errors import command_line
@@ -68,7 +68,10 @@ class PointsDemo:
             ).run()
             index_command.Index("nuscenes", streets, version).run()
         made = time.perf_counter()
-        run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs-{digest(PRESET)}"
+        run = (
+            self.out
+            / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs-{digest(PRESET, mini_weights())}"
+        )
         fit = replace(PRESET.fit, epochs=self.epochs)
         replace(PRESET, index=index, out=run, fit=fit, switch_from=self.epochs // 2).run()
         trained = time.perf_counter()

@@ -29,7 +29,7 @@ def _label_free(reports: Path) -> str:
     clip2scene, cns = _metrics(reports, "clip2scene"), _metrics(reports, "cns")
     lines = {name: (clip2scene, variant, "miou_shown") for variant, name in _LEARNT.items()}
     for which, of in ("network of points", "points"), ("networks of points and of photos together", "both"):
-        lines[f"CNS, {which}"] = cns, "+ photos of other frames: CNS", f"{of}_miou_shown"
+        lines[f"CNS, {which}"] = cns, "+ latent consistency: CNS", f"{of}_miou_shown"
     rows = [
         (name, [_figure(metrics.get(f"{kind}: {variant}", {}), of) for kind in (_STREETS, _ROOMS)])
         for name, (metrics, variant, of) in lines.items()

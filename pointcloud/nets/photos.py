@@ -4,6 +4,7 @@ DeepLabV3 (Chen et al. 2017), and for two cores Lite R-ASPP of the smaller Mobil
 section 6.4).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from ovs3d.errors import InputError
 from ovs3d.foundation.state_dict import load_strictly, read_state_dict, weights_under
-from pointcloud.config import ImageNetName
+from pointcloud.config import ImageNetworkName
 
 
 def _small_lraspp(num_classes: int, **of_weights: None) -> segmentation.LRASPP:
@@ -45,8 +46,10 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WRAPPERS = ("state_dict", "model", "teacher")
 _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encoder.", "backbone.")
 """Where MoCo, MoCo v3 and DINO keep the encoder."""
-_LABELLED = {"classifier", "aux_classifier", "decode_head", "auxiliary_head"}
-"""Heads of segmentations by torchvision and mmsegmentation."""
+_BESIDE = re.compile(
+    r"(module\.)?(encoder_k|base_encoder|momentum_encoder|predictor|queue|queue_ptr|head\.mlp|head\.last_layer)\b"
+)
+"""What else is in their checkpoints."""
 _MOCO = 128
 """Channels of MoCo's layer in the place of a classifier."""
 
@@ -57,7 +60,7 @@ class PhotoNet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: ImageNetName, heads: Mapping[str, int]) -> None:
+    def __init__(self, name: ImageNetworkName, heads: Mapping[str, int]) -> None:
         """
         Args:
             heads: name and channels of each; a 1x1 convolution.
@@ -100,15 +103,17 @@ class PhotoNet(nn.Module):
             path: its state dict or a training checkpoint; nothing in it is executed. A classifier in it is left out.
 
         Raises:
-            InputError: the file is damaged, would run code, holds another network, or one that was trained with labels.
+            InputError: the file is damaged, would run code, holds another network, or what no training without labels
+                that is known here has.
         """
         state = read_state_dict(path, _WRAPPERS)
-        if labelled := _labelled(state):
+        if foreign := _foreign(state):
             raise InputError(
-                f"{path} was trained with labels, says its {labelled}: expected self-supervised weights"
+                f"{path} may have been trained with labels, for it holds {foreign}: expected a backbone alone, or a "
+                "checkpoint of MoCo or DINO"
             )
         state = weights_under(state, *_PREFIXES)
-        kept = {name: value for name, value in state.items() if not name.startswith(("fc.", "head."))}
+        kept = {name: value for name, value in state.items() if not name.startswith("fc.")}
         load_strictly(self.backbone, kept, str(path))
 
     def parameter_groups(self, lr: float, lr_head: float) -> list[dict]:
@@ -162,11 +167,13 @@ def _along(directions: Tensor, head: nn.Module, x: Tensor) -> Tensor:
         return F.conv2d(x.float(), kernel, directions @ head.bias)
 
 
-def _labelled(state: Mapping[str, Tensor]) -> str | None:
-    """The first of a segmentation's head, or of a classifier of photos, if there is one."""
-    of_photos = {f"{prefix}fc.weight" for prefix in ("", "module.", *_PREFIXES)}
+def _foreign(state: Mapping[str, Tensor]) -> str | None:
+    """The first of a classifier of photos, or of what no training without labels has beside the encoder."""
+    encoders = tuple(each for each in _PREFIXES if any(name.startswith(each) for name in state))
+    classifiers = {f"{prefix}fc.weight" for prefix in ("", *_PREFIXES)}
     for name, value in state.items():
-        if _LABELLED & set(name.split(".")) or (name in of_photos and len(value) != _MOCO):
+        beside = bool(encoders) and not name.startswith(encoders) and not _BESIDE.match(name)
+        if beside or (name in classifiers and len(value) != _MOCO):
             return name
     return None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pointcloud.distributed import mean_over_all
 from pointcloud.gathered import dot_rows, lengths, sum_rows
-from pointcloud.objectives.names import label_cross_entropy
+from pointcloud.objectives.labels import label_cross_entropy
 from pointcloud.pixels import PixelFeatures
 
 

@@ -16,14 +16,14 @@ from ovs3d.images import read_image, write_png
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cns import LATENT, BothNetworks, CrossModal, at_members
 from pointcloud.cns_samples import CnsSamples, MemberBatch
-from pointcloud.config import Augment, Felzenszwalb, ImageNet, Latent, Masks, Net, Pairing, Teacher
+from pointcloud.config import Augment, Felzenszwalb, ImageNetwork, Latent, Masks, Net, Pairing, Teacher
 from pointcloud.frame import Frame, Photo
 from pointcloud.index import read_index
 from pointcloud.masks import load_masks
 from pointcloud.model import PointModel
 from pointcloud.nets.photos import PhotoNet
-from pointcloud.objectives.cns import aligned, latent_consistency, switched
-from pointcloud.objectives.names import label_cross_entropy
+from pointcloud.objectives.cns import latent_consistency, switched
+from pointcloud.objectives.labels import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
 from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain_command import Cns
@@ -56,20 +56,6 @@ def test_members_count_by_how_rare_their_class_is():
 def test_each_member_has_the_label_of_its_source():
     sources = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
     assert switched(sources, torch.tensor([2, 0, 1, 1])).tolist() == [8, 1, 6, 7]
-
-
-def test_classes_gain_that_lead_less_often_than_labels_name_them():
-    scores = torch.tensor([[0.6, 0.4], [0.7, 0.3], [0.9, 0.1], [0.85, 0.15], [0.0, 0.0], [0.4, 0.6]])
-    labels = torch.tensor([1, 1, 0, 0, 1, -1])
-    found = aligned(scores, labels)  # of four members with both, 0 leads in all and is named in half of them
-    times = torch.tensor([3 / 5, 3 / 1])
-    torch.testing.assert_close(found[:4], F.normalize(scores[:4] * times, p=1.0, dim=1))
-    assert found.argmax(1)[:4].tolist() == [1, 1, 0, 0]
-    assert found[4].tolist() == [0, 0]
-    assert found[5].argmax() == 1
-    many = aligned(torch.tensor([[0.99, 0.01]]).repeat(1000, 1), torch.ones(1000, dtype=torch.int64))
-    ratio = torch.tensor(100 / 99)  # of 0.01, ten times more at most, and 0.99, ten times less
-    torch.testing.assert_close(many[0, 1] / many[0, 0], ratio)
 
 
 def test_features_that_agree_with_the_frozen_ones_have_no_loss():
@@ -150,21 +136,21 @@ def test_places_are_where_the_crop_shows_the_pixels(mirrored):
 
 def test_crops_lie_within_the_photo_and_differ():
     random = np.random.default_rng(0)
-    crops = [draw(90, 160, ImageNet(), random) for _ in range(50)]
+    crops = [draw(90, 160, ImageNetwork(), random) for _ in range(50)]
     for crop in crops:
         assert 0 <= crop.top <= 90 - crop.height
         assert 0 <= crop.left <= 160 - crop.width
         assert in_image(crop, crop.pixels(100, random)).all()
     assert len(set(crops)) > 30
     assert {crop.mirrored for crop in crops} == {True, False}
-    assert not any(draw(90, 160, ImageNet(flip=False), random).mirrored for _ in range(20))
+    assert not any(draw(90, 160, ImageNetwork(flip=False), random).mirrored for _ in range(20))
 
 
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(90, 160, (90, 160)), (120, 160, (90, 160)), (90, 200, (90, 160))]
 )
 def test_the_largest_crops_keep_the_proportions_of_the_network(height, width, size):
-    random, how = np.random.default_rng(0), ImageNet(height=45, width=80, crops="largest")
+    random, how = np.random.default_rng(0), ImageNetwork(height=45, width=80, crops="largest")
     crops = [draw(height, width, how, random) for _ in range(20)]
     assert {(crop.height, crop.width) for crop in crops} == {size}
     assert all(0 <= crop.top <= height - size[0] and 0 <= crop.left <= width - size[1] for crop in crops)
@@ -192,7 +178,7 @@ def cns_samples(index, **changes) -> CnsSamples:
     masks = load_masks(Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=50.0)), root)
     fields = {
         "called": ClipLabels(text, 2, masks, teacher=teacher),
-        "image": ImageNet("deeplabv3-mobilenet", height=48, width=64, pixels=100),
+        "image": ImageNetwork("deeplabv3-mobilenet", height=48, width=64, pixels=100),
         "sam": None,
         "photos_each": 0,
         "multi_view": False,
@@ -361,43 +347,28 @@ def test_some_of_the_photos_are_drawn_for_a_step(index):
     assert len({tuple(each.label[each.point >= 0].tolist()) for each in drawn}) > 1
 
 
-def test_photos_of_other_frames_teach_no_points(index):
-    alone = cns_samples(index)
-    samples = replace(alone, image=replace(alone.image, others=2))
-    batches = [samples[epoch, 1] for epoch in range(8)]
-    for epoch, batch in enumerate(batches):
-        own, mine = alone[epoch, 1], batch.photo == 0
-        assert batch.images.shape == (3, 3, 48, 64)
-        assert torch.equal(batch.images[:1], own.images)
-        assert torch.equal(batch.place[mine], own.place)
-        assert (batch.point[~mine] == -1).all()
-        assert batch.photo[~mine].tolist() == [1] * 100 + [2] * 100
-        assert not set(batch.mask[mine].tolist()) & set(batch.mask[~mine].tolist())
-    assert len({tuple(batch.label[batch.photo == 1].tolist()) for batch in batches}) > 4
-    assert torch.equal(samples[2, 1].images, batches[2].images)
+class LookingAway(ThreePhotos):
+    """Cameras of all but the first photo stand where no point can be seen."""
 
-
-def test_photos_of_other_frames_are_each_of_another(index):
-    samples = cns_samples(index)
-    samples = replace(samples, image=replace(samples.image, others=2))
-    photos = [samples.samples.frame(item).photos[0].path for item in range(4)]
-    drawn = [{photo.path for photo in samples._others((epoch, 1))} for epoch in range(20)]
-    assert all(len(each) == 2 and photos[1] not in each for each in drawn)
-    assert set.union(*drawn) == set(photos) - {photos[1]}
-    samples = replace(samples, image=replace(samples.image, others=9))  # as many as there are
-    assert {photo.path for photo in samples._others((0, 1))} == set(photos) - {photos[1]}
+    def frame(self, item: int) -> Frame:
+        frame = super().frame(item)
+        first, *rest = frame.photos
+        pose = first.camera.world_from_camera.copy()
+        pose[0, 3] += 1e4
+        away = replace(first.camera, world_from_camera=pose)
+        return replace(frame, photos=(first, *(replace(each, camera=away) for each in rest)))
 
 
 def test_sam_does_not_look_at_photos_that_show_no_point(index):
     samples = cns_samples(index)
-    root = samples.samples.index.dataset.root
-    sam = load_sam_features(Latent(keep=False), root)
+    scans = LookingAway(samples.samples.index, range(4), samples.samples.net, Augment())
+    sam = load_sam_features(Latent(keep=False), scans.index.dataset.root)
     looked: list[Path] = []
     seen = replace(sam)
     object.__setattr__(seen, "map", lambda photo: looked.append(photo) or sam.map(photo))
-    samples = replace(samples, sam=seen, image=replace(samples.image, others=2))
-    batch = samples[0, 1]
-    assert looked == [samples.samples.frame(1).photos[0].path]
+    batch = replace(samples, samples=scans, sam=seen)[0, 1]
+    assert batch.photo.unique().tolist() == [0, 1, 2]
+    assert looked == [scans.frame(1).photos[0].path]
     assert batch.latent.shape == (len(batch.shown), sam.d)
 
 
@@ -481,48 +452,6 @@ def test_labels_switch_to_what_the_masks_make_of_a_network(source, index):
     torch.testing.assert_close(
         parts["points"].detach(), label_cross_entropy(points, labels[batch.point >= 0])
     )
-
-
-@pytest.mark.parametrize("source", ["photos", "points"])
-def test_labels_of_both_networks_together_are_of_their_mean(source, index):
-    samples = cns_samples(index)
-    batch = samples.collate([samples[0, 0], samples[0, 1]])
-    batch.mask[:] = torch.arange(len(batch.mask))  # each member by itself
-    how = {"refine": "soft", "margin": 0.0, "switch_from": 0, "switch_probs": ONLY[source]}
-    pixels, points = (3 * torch.randn(len(each), 2) for each in (batch.mask, batch.shown))
-    labels = training(samples, ensemble=True, **how)._labels(batch, pixels, points)
-    mean = pixels.softmax(1) * batch.inside[:, None]
-    mean[batch.point >= 0] += points.softmax(1)
-    assert torch.equal(labels, torch.where(mean.sum(1) > 0, mean.argmax(1), -1))
-    assert not torch.equal(labels, training(samples, **how)._labels(batch, pixels, points))
-
-
-def test_where_points_learn_alone_labels_are_theirs(index):
-    samples = cns_samples(index)
-    batch = samples.collate([samples[0, 0], samples[0, 1]])
-    model = training(samples, ensemble=True, switch_from=0, switch_probs=ONLY["points"])
-    points = 3 * torch.randn(len(batch.shown), 2)
-    alone = replace(batch, images=torch.zeros(2, 3, 0, 0))
-    labels = model._labels(alone, torch.zeros(len(batch.mask), 2), points)
-    assert torch.equal(
-        labels[(batch.point >= 0) & (batch.mask < 0)], points.argmax(1)[batch.mask[batch.point >= 0] < 0]
-    )
-    assert not torch.equal(labels, model._labels(batch, torch.zeros(len(batch.mask), 2), points))
-
-
-@pytest.mark.parametrize("source", ["photos", "points"])
-def test_what_clip_says_and_a_network_never_says_is_a_label_too(source, index):
-    samples = cns_samples(index)
-    batch = samples.collate([samples[0, 0], samples[0, 1]])
-    found = []
-    for align in (False, True):
-        model = training(
-            samples, switch_from=0, switch_probs=ONLY[source], refine="soft", margin=0.0, align=align
-        )
-        pixels, points = (torch.tensor([1.0, 0.0]).expand(len(each), 2) for each in (batch.mask, batch.shown))
-        found.append(set(model._labels(batch, pixels, points).tolist()))
-    assert {0, 1} <= set(batch.label.tolist())
-    assert [1 in each for each in found] == [False, True]
 
 
 @pytest.mark.parametrize("refine", ["hard", "soft"])

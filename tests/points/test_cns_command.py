@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_scans import COLORS, tiny_photo, tiny_scan, write_tiny
-from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.segmentation import deeplabv3_resnet50
 from torchvision.models.segmentation.lraspp import LRASPPHead
@@ -46,12 +44,9 @@ SWITCH = [
     "--ema",
     "0.9",
     "--multi-view",
-    "--ensemble",
-    "--align",
 ]
 OPTIMIZER = ["--fit.optimizer", "adamw", "--fit.lr", "4e-3"]
-OTHERS = ["--image.others", "1", "--balance", "0.5"]
-FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, *OPTIMIZER, *OTHERS, "--latent.channels", "8"]
+FLAGS = ["cns", *SHORT, *IMAGE, *MASKS, *SWITCH, *OPTIMIZER, "--balance", "0.5", "--latent.channels", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -195,10 +190,10 @@ MISTAKES = {
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
     "slow": (["--ema", "1"], "--ema is from 0 to 0.999999, not 1.0"),
     "pixels": (["--image.pixels", "0"], "--image.pixels is from 1"),
-    "no others": (["--image.others", "-1"], "--image.others is from 0"),
+    "never before": (["--switch-from", "-1"], "--switch-from is from 0"),
     "not a share": (["--switch-probs", "nan", "0", "0"], "--switch-probs are three shares"),
     "workers": (["--latent.no-keep", "--fit.workers", "1"], "leave --fit.workers at 0"),
-    "one photo": (["--fit.batch-size", "1", "--image.others", "0"], "take a larger --fit.batch-size"),
+    "one photo": (["--fit.batch-size", "1"], "take a larger --fit.batch-size"),
     "channels": (["--latent.channels", "999"], "--latent.channels: SAM has 64 channels"),
     "alone": (["--image.name", "none"], "--image.name none: points learn alone"),
     "backbone": (["--image.init", "{tmp}/none.pt"], "none.pt"),
@@ -277,8 +272,6 @@ def test_points_may_learn_alone(index, tmp_path):
     alone = [
         "--image.name",
         "none",
-        "--image.others",
-        "0",
         "--switch-probs",
         "0.5",
         "0",
@@ -358,6 +351,10 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
         }
     elif form == "dino":
         content = {"teacher": {f"backbone.{name}": value for name, value in state.items()}, "epoch": 3}
+        content["teacher"] |= {
+            "head.mlp.0.weight": torch.zeros(2, 2048),
+            "head.last_layer.weight_v": torch.zeros(2, 2),
+        }
     else:
         content = state
     torch.save(content, tmp_path / "backbone.pth")
@@ -369,26 +366,28 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
         other.load_backbone(tmp_path / "backbone.pth")
 
 
-def of_mmsegmentation(weights: None) -> nn.Module:
-    backbone = resnet50(weights=weights)
-    backbone.fc = nn.Identity()  # type: ignore[assignment]
-    return nn.ModuleDict(
-        {"backbone": backbone, "decode_head": nn.ModuleDict({"conv_seg": nn.Conv2d(4, 2, 1)})}
-    )
+def beside_a_backbone(name: str) -> dict[str, torch.Tensor]:
+    backbone = resnet50(weights=None).state_dict()
+    state = {f"backbone.{each}": value for each, value in backbone.items() if not each.startswith("fc.")}
+    return state | {name: torch.zeros(2, 2)}
 
 
-@pytest.mark.parametrize(
-    ("build", "head"),
-    [
-        (partial(deeplabv3_resnet50, weights_backbone=None), "classifier"),
-        (of_mmsegmentation, "decode_head"),
-        (resnet50, "fc"),
-        (partial(resnet50, num_classes=365), "fc"),
-    ],
-)
-def test_weights_that_were_trained_with_labels_are_refused(build, head, tmp_path):
-    torch.save(build(weights=None).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(InputError, match=rf"was trained with labels, says its {head}\."):
+LABELLED = {
+    "classifier.": lambda: deeplabv3_resnet50(weights=None, weights_backbone=None).state_dict(),
+    "decode_head.": lambda: beside_a_backbone("decode_head.conv_seg.weight"),
+    "decoder.": lambda: beside_a_backbone("decoder.block1.0.weight"),
+    "roi_head.": lambda: beside_a_backbone("roi_head.mask_head.conv_logits.weight"),
+    "head.fc.": lambda: beside_a_backbone("head.fc.weight"),
+    "fc.": lambda: resnet50(weights=None).state_dict(),
+    "fc.weight": lambda: resnet50(weights=None, num_classes=365).state_dict(),
+}
+"""By what tells that they may be."""
+
+
+@pytest.mark.parametrize("head", LABELLED)
+def test_weights_that_were_trained_with_labels_are_refused(head, tmp_path):
+    torch.save(LABELLED[head](), tmp_path / "a.pth")
+    with pytest.raises(InputError, match=rf"may have been trained with labels, for it holds {head}"):
         PhotoNet("deeplabv3-resnet50", {"final": 4}).load_backbone(tmp_path / "a.pth")
 
 
