@@ -217,8 +217,7 @@ class ImageNetwork:
     """The network of photos, and what it sees. Of several processes each normalises the features of its own photos."""
 
     name: ImageNetworkName | Literal["none"] = "deeplabv3-resnet50"
-    """Architecture, as in torchvision; its weights begin at random. lraspp-mobilenet is the fastest. none: points learn
-    alone, in a fraction of the time."""
+    """Architecture, as in torchvision; its weights begin at random. none: points learn alone."""
     init: Path | None = None
     """Backbone that learnt without labels, for instance MoCo's or DINO's ResNet-50."""
     height: int = 224
@@ -226,8 +225,8 @@ class ImageNetwork:
     width: int = 416
     """and columns; 224 x 416 in CLIP2Scene."""
     crops: Literal["any", "largest"] = "any"
-    """any: of 0.3 to 1 of a photo's area (CLIP2Scene). largest: in the proportions of height and width, what the photo
-    holds of them, as large as it will be seen later: learnt in fewer steps."""
+    """any: of 0.3 to 1 of a photo's area (CLIP2Scene). largest: in the proportions of height and width, as much of a
+    photo as has them."""
     pixels: int = 2048
     """Pixels of each photo, drawn in each step, that it is taught besides those that show points."""
     flip: bool = True

@@ -71,7 +71,7 @@ class NetworkLabels(GridLabels):
 
 
 def together(
-    run: Run, photos: NetworkLabels, samples: Samples, vocabulary: Vocabulary, how: Pairing
+    run: Run, photos: PixelLabels, samples: Samples, vocabulary: Vocabulary, how: Pairing
 ) -> Iterator[Answer]:
     """Labels of points from the mean of the probabilities of both networks; of the one where no photo shows a point."""
     for frame, scan, pairs, batch in paired_scans(samples, how):

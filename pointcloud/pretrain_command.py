@@ -169,13 +169,13 @@ class Slidr(Contrast):
 
 @dataclass(frozen=True, kw_only=True)
 class Cns(Prompted):
-    """A network of photos and one of points learn what CLIP calls SAM's masks, then from each other as well (CNS)."""
+    """Networks of photos and of points learn CLIP's pseudo-labels, refined by SAM's masks, then each other's (CNS)."""
 
     refine: Refine = "hard"
     """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
     leads clearly. none: nothing."""
     margin: float = 0.1
-    """By how much it has to lead then, in 0..1."""
+    """By how much the highest mean has to lead, in 0..1."""
     balance: float = 0.0
     """How much more pixels and points of rare classes count: by the share of their class in a step, to the power of
     minus this. 0: all alike; 1: all classes alike."""

@@ -222,7 +222,8 @@ def test_members_of_a_mask_have_one_label(index):
 def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
     samples = cns_samples(index)
     clip, photo = samples.called, samples.samples.frame(0).photos[0]
-    whole, parts = (ClipLabels(clip.text, 2, clip.masks, refine, teacher=clip.teacher) for _ in range(2))
+    masks = None if refine == "none" else clip.masks
+    whole, parts = (ClipLabels(clip.text, 2, masks, refine, teacher=clip.teacher) for _ in range(2))
     expected = whole.of(photo)
     assert set(expected.tolist()) >= {0, 1}
     monkeypatch.setattr("pointcloud.pixel_labels._PIXELS", 1000)
@@ -266,6 +267,20 @@ def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
     assert not torch.equal(soft, found)
     monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
     assert torch.equal(cns_samples(index).called.votes_of_masks(photo), found)
+
+
+def test_what_pixels_are_called_is_prepared_and_not_worked_out_in_training(index, tmp_path, monkeypatch):
+    root = read_index(index).dataset.root
+    teacher = load_teacher(Teacher(feature_dir=tmp_path), root)
+    masks = load_masks(Masks("felzenszwalb", feature_dir=tmp_path), root)
+    text = cns_samples(index).called.text
+    first, again = (cns_samples(index, called=ClipLabels(text, 2, masks, teacher=teacher)) for _ in range(2))
+    first.prepare()
+    expected = first[0, 0].label
+    assert set(expected.tolist()) == {0, 1}
+    monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
+    monkeypatch.setattr("pointcloud.masks._Felzenszwalb.__call__", None)
+    assert torch.equal(again[0, 0].label, expected)
 
 
 def test_distractors_and_unsure_masks_teach_nothing(index):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,19 @@ from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.errors import InputError
 from ovs3d.images import write_png
+from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
+from pointcloud.config import Net, Pairing
+from pointcloud.evaluate_photos import together
 from pointcloud.image_runs import ImageRun, load_image_run
+from pointcloud.index import read_index
 from pointcloud.index_command import Index
 from pointcloud.nets.photos import PhotoNet
-from pointcloud.runs import load_run
+from pointcloud.paired import paired_scans
+from pointcloud.pixel_labels import PixelLabels
+from pointcloud.runs import Run, load_run
 from pointcloud.sam_features import SamFeatures
+from pointcloud.samples import Samples
 
 KILLED_AT = 7
 IMAGE = [
@@ -131,6 +139,42 @@ def test_both_networks_answer_together(seen, trained, labelled, tmp_path, monkey
     assert "points" in found["protocol"]
     predictions = np.concatenate([np.load(path) for path in sorted((tmp_path / "predictions").glob("*.npy"))])
     assert (predictions == seen).mean() > 0.95
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SureLabels(PixelLabels):
+    """All pixels are the second of two classes with the same probability."""
+
+    second: float
+
+    def votes_of_pixels(self, photo, row_col):
+        return torch.tensor([1 - self.second, self.second]).repeat(len(row_col), 1)
+
+
+class SureRun(Run):
+    """All points are the first with the same probability."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        pass
+
+    def logits(self, points, *_):
+        return torch.tensor([0.8, 0.2]).log().repeat(len(points.batch), 1)
+
+
+@pytest.mark.parametrize(("second", "expected"), [(0.7, 0), (0.9, 1)])
+def test_the_answer_of_both_networks_is_of_the_mean_of_their_probabilities(second, expected, labelled):
+    scans = Samples(read_index(labelled), range(1), Net(voxel_size_m=0.3))
+    ((_, _, pairs, _),) = paired_scans(scans, Pairing())
+    of_photos = SureLabels(torch.eye(2), 2, None, second=second)
+    (found,) = together(SureRun(), of_photos, scans, Vocabulary(("green floor", "red box")), Pairing())
+    shown = torch.zeros(len(found.prediction), dtype=torch.bool)
+    shown[pairs.point] = True
+    assert 0 < shown.sum() < len(shown)
+    assert (found.prediction[shown] == expected).all()
+    assert (found.prediction[~shown] == 0).all()
+    assert found.score[shown][0].item() == pytest.approx(max(1.8 - second, 0.2 + second) / 2)
 
 
 def test_masks_make_clip_better(labelled, tmp_path):
