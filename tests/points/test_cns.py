@@ -270,17 +270,18 @@ def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
 
 
 def test_what_pixels_are_called_is_prepared_and_not_worked_out_in_training(index, tmp_path, monkeypatch):
-    root = read_index(index).dataset.root
-    teacher = load_teacher(Teacher(feature_dir=tmp_path), root)
-    masks = load_masks(Masks("felzenszwalb", feature_dir=tmp_path), root)
-    text = cns_samples(index).called.text
-    first, again = (cns_samples(index, called=ClipLabels(text, 2, masks, teacher=teacher)) for _ in range(2))
-    first.prepare()
-    expected = first[0, 0].label
+    def samples(feature_dir: Path) -> CnsSamples:
+        masks = load_masks(Masks("felzenszwalb", feature_dir=feature_dir), root)
+        teacher = load_teacher(Teacher(feature_dir=feature_dir), root)
+        return cns_samples(index, called=ClipLabels(text, 2, masks, teacher=teacher))
+
+    text, root = cns_samples(index).called.text, read_index(index).dataset.root
+    expected = samples(tmp_path / "unprepared")[0, 0].label
     assert set(expected.tolist()) == {0, 1}
+    samples(tmp_path / "prepared").prepare()
     monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
-    monkeypatch.setattr("pointcloud.masks._Felzenszwalb.__call__", None)
-    assert torch.equal(again[0, 0].label, expected)
+    monkeypatch.setattr("pointcloud.masks.felzenszwalb", None)
+    assert torch.equal(samples(tmp_path / "prepared")[0, 0].label, expected)
 
 
 def test_distractors_and_unsure_masks_teach_nothing(index):
