@@ -112,8 +112,8 @@ class BenchCns(BenchWorlds):
         add_row(self.rows, row | {"seconds": time.perf_counter() - start})
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
-        kind, index = KINDS[name], index_of(self.work, name, "train")
-        replace(_command(kind, variant), index=index, out=out, fit=replace(kind.fit, seed=seed)).run()
+        command, index = _command(KINDS[name], variant), index_of(self.work, name, "train")
+        replace(command, index=index, out=out, fit=replace(command.fit, seed=seed)).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
