@@ -30,7 +30,7 @@ from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
 from pointcloud.runs import TEXT, text_embeddings, write_run
-from pointcloud.sam_features import SamFeatures, load_sam_features, principal_axes
+from pointcloud.sam_features import SamFeatures, axes_of, load_sam_features
 from pointcloud.samples import Samples
 from pointcloud.teacher import Teacher, at_places, load_teacher
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 LATENT = "latent_feature"
 """Name of the heads that agree with SAM's features."""
-_PHOTOS_FOR_AXES = 32
 
 
 class BothNetworks(PointModel):
@@ -239,16 +238,6 @@ def learn(
             about_image = ImageAbout(name, heads, teacher.clip.weights, command.image.width)
             write_image_net(command.out, about_image, image)
         write_run(command.out, about, model)  # the last of all files: it says that there is a run
-
-
-def axes_of(sam: SamFeatures, photos: list[Path], k: int) -> Tensor:
-    """The k principal directions of SAM's d features in some photos, of shape (d, k).
-
-    Raises:
-        InputError: a photo cannot be read.
-    """
-    some = photos[:: -(-len(photos) // _PHOTOS_FOR_AXES)]
-    return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), k)
 
 
 @rank_zero_only

@@ -1,6 +1,6 @@
 """What SAM's image encoder sees in photos, asked at pixels: a latent space that no label has shaped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.teacher import PhotoFeatures, store_of
+
+_PHOTOS_FOR_AXES = 32
+"""Enough, whatever the size of the data set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,16 @@ def load_sam_features(settings: config.Latent, root: Path) -> SamFeatures:
     weights = settings.weights or sam_beside(read_settings(root).weights)
     sam = load_sam(weights, usable_device(settings.device))
     return SamFeatures(sam, store_of(settings.feature_dir, root) if settings.keep else None)
+
+
+def axes_of(sam: SamFeatures, photos: Sequence[Path], k: int) -> Float[Tensor, "d k"]:
+    """The principal directions of SAM's features in some photos.
+
+    Raises:
+        InputError: a photo cannot be read.
+    """
+    some = photos[:: -(-len(photos) // _PHOTOS_FOR_AXES)]
+    return principal_axes(torch.cat([sam.map(photo).flatten(0, 1).float() for photo in some]), k)
 
 
 @torch.no_grad()
