@@ -67,7 +67,7 @@ class CnsSamples(PhotoSamples):
         photos = {photo.path: photo for frame in frames for photo in frame.photos}
         self.called.prepare(list(photos.values()))
         if self.sam is not None and self.sam.store is not None:
-            self.sam.fill(photos)
+            self.sam.fill(photos.keys())
 
     def __getitem__(self, key: tuple[int, int]) -> MemberBatch:
         frame = self.samples.frame(key[1])

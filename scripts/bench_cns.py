@@ -56,12 +56,13 @@ EPOCHS = 20
 """How often streets and rooms are seen."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 CNS = "+ latent consistency: CNS"
-PLAIN = {"refine": "none", "switch_probs": NO_SWITCH, "latent": NO_LATENT}
+OF_CLIP = {"switch_probs": NO_SWITCH, "latent": NO_LATENT}
+"""Labels from CLIP alone."""
 TRAINED: dict[str, dict[str, Any]] = {
-    "training, rare classes count no more": PLAIN | {"balance": 0.0},
-    "training": PLAIN,
-    "+ hard votes of masks": {"refine": "hard", "switch_probs": NO_SWITCH, "latent": NO_LATENT},
-    "+ soft votes of masks": {"switch_probs": NO_SWITCH, "latent": NO_LATENT},
+    "training, rare classes count no more": OF_CLIP | {"refine": "none", "balance": 0.0},
+    "training": OF_CLIP | {"refine": "none"},
+    "+ hard votes of masks": OF_CLIP | {"refine": "hard"},
+    "+ soft votes of masks": OF_CLIP,
     "+ switching": {"latent": NO_LATENT},
     CNS: {},
     "CNS, losses and votes as published": {"refine": "hard", "latent": Latent(), "balance": 0.0},

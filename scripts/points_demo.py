@@ -68,10 +68,8 @@ class PointsDemo:
             ).run()
             index_command.Index("nuscenes", streets, version).run()
         made = time.perf_counter()
-        run = (
-            self.out
-            / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs-{digest(PRESET, mini_weights())}"
-        )
+        how = digest(PRESET, mini_weights())
+        run = self.out / f"run-{self.streets}-streets-{self.seed}-{self.epochs}-epochs-{how}"
         fit = replace(PRESET.fit, epochs=self.epochs)
         replace(PRESET, index=index, out=run, fit=fit, switch_from=self.epochs // 2).run()
         trained = time.perf_counter()

@@ -46,9 +46,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WRAPPERS = ("state_dict", "model", "teacher")
 _PREFIXES = ("module.encoder_q.", "encoder_q.", "base_encoder.", "momentum_encoder.", "backbone.")
 """Where MoCo, MoCo v3 and DINO keep the encoder."""
-_BESIDE = re.compile(
-    r"(module\.)?(encoder_k|base_encoder|momentum_encoder|predictor|queue|queue_ptr|head\.mlp|head\.last_layer)\b"
-)
+_BESIDE = re.compile(r"(module\.)?(encoder_k|predictor|queue|queue_ptr|head\.mlp|head\.last_layer)\b")
 """What else is in their checkpoints."""
 _MOCO = 128
 """Channels of MoCo's layer in the place of a classifier."""

@@ -382,7 +382,7 @@ def test_questions_that_have_no_answer_give_one_line(kind, trained, index, label
 # the network of photos
 
 
-@pytest.mark.parametrize("form", ["moco", "dino", "plain"])
+@pytest.mark.parametrize("form", ["moco", "moco v3", "dino", "plain"])
 def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
     whole = resnet50(weights=None).state_dict()
     state = {name: value for name, value in whole.items() if not name.startswith("fc.")}
@@ -392,6 +392,13 @@ def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
             "module.encoder_k.conv1.weight": torch.zeros(1),
             "module.queue": torch.zeros(2),
             "module.encoder_q.fc.weight": torch.zeros(128, 2048),
+        }
+    elif form == "moco v3":
+        content = {"state_dict": {f"module.base_encoder.{name}": value for name, value in state.items()}}
+        content["state_dict"] |= {
+            "module.momentum_encoder.conv1.weight": torch.zeros(1),
+            "module.predictor.0.weight": torch.zeros(2),
+            "module.base_encoder.fc.0.weight": torch.zeros(4096, 2048),
         }
     elif form == "dino":
         content = {"teacher": {f"backbone.{name}": value for name, value in state.items()}, "epoch": 3}
