@@ -212,9 +212,7 @@ def learn(
             a run with other settings in the folder.
     """
     sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
-    samples = CnsSamples(
-        scans, teacher, command.pairs, command.photos, labels, command.image, sam, command.multi_view
-    )
+    samples = CnsSamples(scans, command.pairs, command.photos, labels, command.image, sam, command.multi_view)
     heads = {TEXT: teacher.d}
     if sam is not None:
         if command.latent.channels > sam.d:

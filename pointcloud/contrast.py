@@ -19,7 +19,7 @@ from ovs3d.errors import check_range
 from pointcloud.lightning_module import new_model
 from pointcloud.model import PointModel
 from pointcloud.objectives.contrastive import point_pixel_contrast, superpixel_contrast
-from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
+from pointcloud.paired import PairedBatch, PairedSamples
 from pointcloud.pretrain import PairedTraining, photographed, train
 from pointcloud.runs import About, write_run
 from pointcloud.samples import Samples
@@ -58,8 +58,10 @@ class Matching(PairedTraining):
 
     model: Matched
 
-    def __init__(self, model: PointModel, samples: PhotoSamples, command: Contrast) -> None:
-        super().__init__(Matched(model, samples.teacher.d), command.fit, samples)
+    def __init__(
+        self, model: PointModel, samples: PairedSamples | SuperpixelSamples, command: Contrast
+    ) -> None:
+        super().__init__(Matched(model, samples.d), command.fit, samples)
         self.temperature = command.temperature
 
     def points(self, batch: PairedBatch | SuperpixelBatch) -> Tensor:
@@ -102,7 +104,7 @@ def ppkt(command: Ppkt) -> None:
     check_range("matches", command.matches, 1, 10**9)
     scans, backbone = _looked_at(command)
     model = new_model(command, {IMAGE: CHANNELS})
-    samples = PairedSamples(scans, backbone, command.pairs, command.photos)
+    samples = PairedSamples(scans, command.pairs, command.photos, backbone)
     _train(PixelMatching(model, samples, command), model, command)
 
 
@@ -112,7 +114,7 @@ def slidr(command: Slidr) -> None:
     scans, backbone = _looked_at(command)
     superpixels = Superpixels(backbone, command.superpixels)
     model = new_model(command, {IMAGE: CHANNELS})
-    samples = SuperpixelSamples(scans, backbone, command.pairs, command.photos, superpixels)
+    samples = SuperpixelSamples(scans, command.pairs, command.photos, superpixels)
     _train(SuperpixelMatching(model, samples, command), model, command)
 
 

@@ -1,5 +1,6 @@
 """Scans with what photos show of their points: what training without labels learns from."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -58,7 +59,6 @@ class PhotoSamples(TrainingSamples):
     """Frames of an index with their photos. Points are turned and mirrored as augmentation says; pixels stay theirs."""
 
     samples: Samples
-    teacher: PhotoFeatures
     pairing: Pairing
     photos_each: int
     """Photos of a frame in one step, drawn anew in each epoch; 0: all."""
@@ -74,9 +74,9 @@ class PhotoSamples(TrainingSamples):
         """
         self.samples.batch(self.read(scan_file(self.samples.frame(0))), (0, 0))
 
+    @abstractmethod
     def prepare(self) -> None:
         """Compute what is asked of the photos and not stored yet."""
-        self.teacher.fill(self.photos())
 
     def photos(self) -> list[Path]:
         """Of all frames."""
@@ -97,11 +97,20 @@ class PhotoSamples(TrainingSamples):
 class PairedSamples(PhotoSamples):
     """Frames with what the teacher sees at the pixels of their points."""
 
+    teacher: PhotoFeatures
     sweeps: int = 1
     """Scans of a frame: its own, and earlier ones drawn anew in each epoch, in the frame's coordinates."""
     denoising: Denoising | None = None
     crops: bool = False
     """Only pairs within a random crop of each photo, another in each epoch."""
+
+    @property
+    def d(self) -> int:
+        """Channels of what the teacher sees."""
+        return self.teacher.d
+
+    def prepare(self) -> None:
+        self.teacher.fill(self.photos())
 
     def __getitem__(self, key: tuple[int, int]) -> PairedBatch:
         frame = self.samples.frame(key[1])

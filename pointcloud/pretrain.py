@@ -138,7 +138,7 @@ def distill(command: Distill) -> None:
     teacher = load_teacher(command.teacher, dataset.root)
     heads = {TEXT: teacher.d}
     model = new_model(command, heads)
-    samples = PairedSamples(scans, teacher, command.pairs, command.photos)
+    samples = PairedSamples(scans, command.pairs, command.photos, teacher)
     training = Distillation(model, command.fit, samples)
     about = about_texts(command, heads, teacher, dataset.classes)
     if train(training, about.settings, command.out):
@@ -195,7 +195,7 @@ def consistency(
     """
     model = new_model(command, heads_of(command, teacher))
     pairs, photos = command.pairs, command.photos
-    samples = PairedSamples(scans, teacher, pairs, photos, command.sweeps, denoising, command.crops)
+    samples = PairedSamples(scans, pairs, photos, teacher, command.sweeps, denoising, command.crops)
     return Consistency(model, samples, text, known, command)
 
 

@@ -116,6 +116,11 @@ class SuperpixelSamples(PhotoSamples):
 
     superpixels: Superpixels
 
+    @property
+    def d(self) -> int:
+        """Channels of what the backbone sees."""
+        return self.superpixels.backbone.d
+
     def prepare(self) -> None:
         self.superpixels.fill(self.photos())
 
@@ -129,7 +134,7 @@ class SuperpixelSamples(PhotoSamples):
         return SuperpixelBatch(
             self.samples.batch(scan, key),
             torch.from_numpy(pairs.point),
-            *_one_after_the_other(seen, self.teacher.d),
+            *_one_after_the_other(seen, self.d),
         )
 
     def _seen(
@@ -145,7 +150,7 @@ class SuperpixelSamples(PhotoSamples):
         return SuperpixelBatch(
             collate([each.scans for each in batches]),
             torch.cat([each.point + first for each, first in zip(batches, rows, strict=True)]),
-            *_one_after_the_other([(each.superpixel, each.features) for each in batches], self.teacher.d),
+            *_one_after_the_other([(each.superpixel, each.features) for each in batches], self.d),
         )
 
 

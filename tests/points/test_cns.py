@@ -183,7 +183,7 @@ def cns_samples(index, **changes) -> CnsSamples:
         "photos_each": 0,
         "multi_view": False,
     }
-    return CnsSamples(scans, teacher, Pairing(), **fields | changes)
+    return CnsSamples(scans, Pairing(), **fields | changes)
 
 
 def test_members_are_drawn_pixels_and_those_that_show_points(index):
@@ -214,7 +214,7 @@ def test_members_of_a_mask_have_one_label(index):
         assert mask >= 0
         assert len(batch.label[batch.mask == mask].unique()) == 1
     alone = cns_samples(index)
-    alone = replace(alone, called=ClipLabels(alone.called.text, 2, None, "none", teacher=alone.teacher))[0, 0]
+    alone = replace(alone, called=replace(alone.called, masks=None, refine="none"))[0, 0]
     assert (alone.mask == -1).all()
 
 
@@ -398,7 +398,8 @@ ONLY = {"photos": (0.0, 1.0, 0.0), "points": (0.0, 0.0, 1.0)}
 def training(samples: CnsSamples, **flags) -> CrossModal:
     torch.manual_seed(0)
     command = Cns(index=Path(), out=Path(), **flags)
-    heads = {TEXT: samples.teacher.d, LATENT: samples.teacher.d}
+    d = samples.called.teacher.d
+    heads = {TEXT: d, LATENT: d}
     points = PointModel(Net(voxel_size_m=0.3), heads)
     model = BothNetworks(points, PhotoNet("deeplabv3-mobilenet", heads))
     return CrossModal(model.eval(), samples, samples.called.text, command)
@@ -535,7 +536,7 @@ def test_both_networks_agree_with_sam(index):
     shown = batch.point >= 0
     assert batch.latent.shape == (shown.sum(), samples.sam.d)
     model = training(samples, latent=Latent(0.5))
-    model.axes = torch.randn(samples.sam.d, samples.teacher.d)
+    model.axes = torch.randn(samples.sam.d, samples.called.teacher.d)
     both = shown & batch.inside
     with torch.no_grad():
         pixels = at_members(model.model.image(batch.images)[LATENT], batch.photo[both], batch.place[both])

@@ -103,8 +103,7 @@ def test_both_networks_learn_and_no_label_is_read(trained):
 def test_after_kill_9_training_goes_on_to_the_same_losses(trained, index, tmp_path):
     check_that_it_goes_on(KILLED_AT, ["pretrain", *FLAGS, "--index", str(index)], tmp_path / "run", trained)
     whole, resumed = (load_file(folder / "image.safetensors") for folder in (trained, tmp_path / "run"))
-    for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, rtol=1e-2, atol=1e-3, msg=name)
+    torch.testing.assert_close(resumed, whole)
 
 
 def test_prompts_have_synonyms_and_distractors_which_are_no_classes(index, tmp_path):

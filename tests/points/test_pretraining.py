@@ -63,7 +63,7 @@ def trained(request, index, tmp_path_factory) -> tuple[str, Path]:
 
 def paired(index: Path, teacher: Teacher, augment: Augment | None = None, sweeps: int = 1) -> PairedSamples:
     samples = Samples(read_index(index), range(4), Net(voxel_size_m=0.3), augment)
-    return PairedSamples(samples, teacher, Pairing(), 0, sweeps)
+    return PairedSamples(samples, Pairing(), 0, teacher, sweeps)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path
 
 def consistency(samples: PairedSamples, text: torch.Tensor, known: int, **how) -> Consistency:
     torch.manual_seed(0)
-    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.teacher.clip.d))
+    model = PointModel(samples.samples.net, dict.fromkeys((TEXT, LOCAL), samples.d))
     nowhere = Path("nowhere")
     settings = {"spatial_temporal": "none", "semantic": "released"} | how
     command = Clip2Scene(index=nowhere, out=nowhere, **settings)

@@ -107,13 +107,13 @@ def test_a_linear_projection_commutes_with_pooling():
 
 def samples_of(index: Path, backbone: Backbone, kind: type[Samples] = Samples) -> SuperpixelSamples:
     samples = kind(read_index(index), range(4), Net(voxel_size_m=0.3))
-    return SuperpixelSamples(samples, backbone, Pairing(), 0, Superpixels(backbone, config.Superpixels()))
+    return SuperpixelSamples(samples, Pairing(), 0, Superpixels(backbone, config.Superpixels()))
 
 
 def test_superpixels_of_pairs_hold_the_pixels_that_show_their_points(index, backbone):
     samples = samples_of(index, backbone)
     batch = samples[0, 2]
-    paired = PairedSamples(samples.samples, backbone, Pairing(), 0)[0, 2]
+    paired = PairedSamples(samples.samples, Pairing(), 0, backbone)[0, 2]
     torch.testing.assert_close(batch.point, paired.point)
     xyz = np.fromfile(index.parent.parent / "2.bin", np.float32).reshape(-1, 4)[batch.point.numpy(), :3]
     row, col = np.floor(pixels_of(xyz)).astype(int)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_scans import CLASSES, tiny_scan, write_tiny
-from trainings import check_that_it_goes_on, losses
+from trainings import check_that_it_goes_on, losses, one_thread
 
 from ovs3d.errors import InputError
 from ovs3d.prompts.vocabulary import Vocabulary
@@ -39,7 +39,8 @@ def index(tmp_path_factory) -> Path:
 def trained(index, tmp_path_factory) -> Path:
     """The folder of a run that nothing interrupted."""
     out = tmp_path_factory.mktemp("run")
-    main(["finetune", "--index", str(index), "--out", str(out), *FLAGS])
+    with one_thread():
+        main(["finetune", "--index", str(index), "--out", str(out), *FLAGS])
     return out
 
 
