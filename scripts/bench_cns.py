@@ -1,9 +1,9 @@
 """CNS step by step on worlds: what CLIP calls pixels and points, what masks make of it, what networks learn from it.
 
-The worlds, the networks of points and the schedule are those of `bench_clip2scene.py`, so that the figures compare;
-rooms are seen half as often. Photos of streets are measured by nuImages' eleven classes, which have masks. Each result
-is kept as a line of docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines;
-`scripts/write_results.py` makes tables.
+The worlds, the networks of points and how often scans are seen are those of `bench_clip2scene.py`, so that the figures
+compare; of rooms, two are in a step, with half of their photos. Photos of streets are measured by nuImages' eleven
+classes, which have masks. Each result is kept as a line of docs/reports/cns.jsonl; `--report` writes
+docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
 """
 
 import json
@@ -52,8 +52,13 @@ ALONE: dict[str, dict[str, Any]] = {
     "CLIP, votes of the mini SAM's masks, hard": {"refine": "hard", "masks": OF_SAM},
     "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
-EPOCHS = 20
-"""How often streets and rooms are seen."""
+OF_ROOMS: dict[str, Any] = {
+    "fit": replace(KINDS["room"].fit, batch_size=2),
+    "photos": 5,
+    "image": replace(SMALL, height=192),
+    "switch_from": KINDS["room"].fit.epochs // 2,
+}
+"""A network of photos learns little from a step that shows one room alone."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 CNS = "+ latent consistency: CNS"
 OF_CLIP = {"switch_probs": NO_SWITCH, "latent": NO_LATENT}
@@ -150,7 +155,7 @@ class BenchCns(BenchWorlds):
             metrics=metrics,
             split="worlds of a seed of their own; means over the seeds of training",
             weights={"clip": "mini", "sam": "mini"},
-            config={"image": asdict(SMALL), "masks": asdict(MASKS)},
+            config={kind: _about(_command(KINDS[kind], CNS)) for kind in self.kinds},
             seed=0,
             seconds=sum(row["seconds"] for row in read_rows(self.rows)),
             skipped=CAVEATS,
@@ -177,15 +182,21 @@ class BenchCns(BenchWorlds):
         return found
 
 
+def _about(command: Cns) -> dict[str, Any]:
+    """What a report says of how networks were trained."""
+    parts = {"image": command.image, "masks": command.masks, "fit": command.fit}
+    return {name: asdict(part) for name, part in parts.items()} | {"photos": command.photos}
+
+
 def _teacher(kind: Kind, variant: str) -> Teacher:
     return replace(kind.teacher, normalize=variant != COLOURS)
 
 
 def _command(kind: Kind, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
-    fit = replace(kind.fit, epochs=EPOCHS)
-    same = {"net": kind.net, "fit": fit, "augment": kind.augment, "teacher": kind.teacher}
-    return replace(PRESET, **(same | TRAINED[variant]))
+    same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
+    more = OF_ROOMS if kind is KINDS["room"] else {}
+    return replace(PRESET, **(same | more | TRAINED[variant]))
 
 
 if __name__ == "__main__":
