@@ -58,7 +58,6 @@ OF_ROOMS: dict[str, Any] = {
     "image": replace(SMALL, height=192),
     "switch_from": KINDS["room"].fit.epochs // 2,
 }
-"""A network of photos learns little from a step that shows one room alone."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 CNS = "+ latent consistency: CNS"
 OF_CLIP = {"switch_probs": NO_SWITCH, "latent": NO_LATENT}
@@ -74,6 +73,23 @@ TRAINED: dict[str, dict[str, Any]] = {
     "CNS, votes of all photos": {"multi_view": True},
     "CNS, three equal sources": {"switch_probs": (1 / 3, 1 / 3, 1 / 3)},
 }
+IN_A_STEP: dict[KindName, dict[str, dict[str, Any]]] = {
+    "street": {
+        "CNS, two frames in a step": {
+            "fit": replace(KINDS["street"].fit, epochs=40, batch_size=2),
+            "photos": 3,
+            "switch_from": 20,
+        }
+    },
+    "room": {
+        "CNS, one room in a step": {
+            "fit": replace(KINDS["room"].fit, epochs=20),
+            "photos": 0,
+            "switch_from": 10,
+        }
+    },
+}
+"""As many steps and about as many photos in each, but of other scans."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +101,14 @@ class BenchCns(BenchWorlds):
     """Lines of CLIP2Scene and of distillation on the same worlds, which `--report` compares with."""
 
     def _variants(self, name: KindName) -> list[str]:
-        return [*ALONE, *TRAINED]
+        return [*ALONE, *TRAINED, *IN_A_STEP[name]]
 
     def _is_fixed(self, variant: str) -> bool:
         return variant in ALONE
 
     def _digest(self, name: KindName, variant: str) -> str:
         kind = KINDS[name]
-        how = (_teacher(kind, variant), ALONE[variant]) if variant in ALONE else _command(kind, variant)
+        how = (_teacher(kind, variant), ALONE[variant]) if variant in ALONE else _command(name, variant)
         return digest(kind.world, SEEDS, TESTED, how, mini_weights())
 
     def _make(self, name: KindName) -> None:
@@ -118,7 +134,7 @@ class BenchCns(BenchWorlds):
         add_row(self.rows, row | {"seconds": time.perf_counter() - start})
 
     def _train(self, name: KindName, variant: str, seed: int, out: Path) -> None:
-        command, index = _command(KINDS[name], variant), index_of(self.work, name, "train")
+        command, index = _command(name, variant), index_of(self.work, name, "train")
         replace(command, index=index, out=out, fit=replace(command.fit, seed=seed)).run()
 
     def _asked(self, kind: KindName, of: Of, out: Path, run: Path | None, flags: dict) -> dict:
@@ -155,7 +171,7 @@ class BenchCns(BenchWorlds):
             metrics=metrics,
             split="worlds of a seed of their own; means over the seeds of training",
             weights={"clip": "mini", "sam": "mini"},
-            config={kind: _about(_command(KINDS[kind], CNS)) for kind in self.kinds},
+            config={kind: _about(_command(kind, CNS)) for kind in self.kinds},
             seed=0,
             seconds=sum(row["seconds"] for row in read_rows(self.rows)),
             skipped=CAVEATS,
@@ -192,11 +208,11 @@ def _teacher(kind: Kind, variant: str) -> Teacher:
     return replace(kind.teacher, normalize=variant != COLOURS)
 
 
-def _command(kind: Kind, variant: str) -> Cns:
+def _command(name: KindName, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
+    kind, more = KINDS[name], OF_ROOMS if name == "room" else {}
     same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
-    more = OF_ROOMS if kind is KINDS["room"] else {}
-    return replace(PRESET, **(same | more | TRAINED[variant]))
+    return replace(PRESET, **(same | more | (TRAINED | IN_A_STEP[name])[variant]))
 
 
 if __name__ == "__main__":
