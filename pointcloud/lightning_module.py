@@ -27,7 +27,7 @@ from pointcloud.sparse import use_backend
 _DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SEEN = "name", "inputs", "voxels", "voxel_size_m", "first_kernel"
 """Settings of a network that its trunk depends on."""
-_FREE = {("root",), ("fit", "workers"), ("fit", "save_every")}
+_FREE = {("out",), ("root",), ("fit", "workers"), ("fit", "save_every")}
 """Settings that change no result: a run may go on with others."""
 
 

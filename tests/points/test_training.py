@@ -79,7 +79,7 @@ def test_a_run_goes_on_with_settings_that_change_no_result_and_not_as_another_me
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
     last.touch()
-    assert begin(tmp_path, {"fit": {"lr": 0.2, "workers": 4}, "root": "moved"}) == last
+    assert begin(tmp_path, {"fit": {"lr": 0.2, "workers": 4}, "root": "moved", "out": "moved"}) == last
     for other in ({"fit": {"lr": 0.2}, "semantic": "none"}, {}, {"fit": {"lr": 0.3}}):
         with pytest.raises(InputError, match="other settings"):
             begin(tmp_path, other)
