@@ -56,7 +56,6 @@ OF_ROOMS: dict[str, Any] = {
     "fit": replace(KINDS["room"].fit, batch_size=2),
     "photos": 5,
     "image": replace(SMALL, height=192),
-    "switch_from": KINDS["room"].fit.epochs // 2,
 }
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
 CNS = "+ latent consistency: CNS"
@@ -78,16 +77,9 @@ IN_A_STEP: dict[KindName, dict[str, dict[str, Any]]] = {
         "CNS, two frames in a step": {
             "fit": replace(KINDS["street"].fit, epochs=40, batch_size=2),
             "photos": 3,
-            "switch_from": 20,
         }
     },
-    "room": {
-        "CNS, one room in a step": {
-            "fit": replace(KINDS["room"].fit, epochs=20),
-            "photos": 0,
-            "switch_from": 10,
-        }
-    },
+    "room": {"CNS, one room in a step": {"fit": replace(KINDS["room"].fit, epochs=20), "photos": 0}},
 }
 """As many steps and about as many photos in each, but of other scans."""
 
@@ -212,7 +204,8 @@ def _command(name: KindName, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
     kind, more = KINDS[name], OF_ROOMS if name == "room" else {}
     same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
-    return replace(PRESET, **(same | more | (TRAINED | IN_A_STEP[name])[variant]))
+    settings = same | more | (TRAINED | IN_A_STEP[name])[variant]
+    return replace(PRESET, **settings, switch_from=settings["fit"].epochs // 2)
 
 
 if __name__ == "__main__":

@@ -381,32 +381,41 @@ def test_questions_that_have_no_answer_give_one_line(kind, trained, index, label
 # the network of photos
 
 
-@pytest.mark.parametrize("form", ["moco", "moco v3", "dino", "plain"])
-def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
-    whole = resnet50(weights=None).state_dict()
-    state = {name: value for name, value in whole.items() if not name.startswith("fc.")}
-    if form == "moco":
-        content = {"state_dict": {f"module.encoder_q.{name}": value for name, value in state.items()}}
-        content["state_dict"] |= {
+PUBLISHED = {
+    "moco": (
+        "state_dict",
+        "module.encoder_q.",
+        {
             "module.encoder_k.conv1.weight": torch.zeros(1),
             "module.queue": torch.zeros(2),
             "module.encoder_q.fc.weight": torch.zeros(128, 2048),
-        }
-    elif form == "moco v3":
-        content = {"state_dict": {f"module.base_encoder.{name}": value for name, value in state.items()}}
-        content["state_dict"] |= {
+        },
+    ),
+    "moco v3": (
+        "state_dict",
+        "module.base_encoder.",
+        {
             "module.momentum_encoder.conv1.weight": torch.zeros(1),
             "module.predictor.0.weight": torch.zeros(2),
             "module.base_encoder.fc.0.weight": torch.zeros(4096, 2048),
-        }
-    elif form == "dino":
-        content = {"teacher": {f"backbone.{name}": value for name, value in state.items()}, "epoch": 3}
-        content["teacher"] |= {
-            "head.mlp.0.weight": torch.zeros(2, 2048),
-            "head.last_layer.weight_v": torch.zeros(2, 2),
-        }
-    else:
-        content = state
+        },
+    ),
+    "dino": (
+        "teacher",
+        "backbone.",
+        {"head.mlp.0.weight": torch.zeros(2, 2048), "head.last_layer.weight_v": torch.zeros(2, 2)},
+    ),
+}
+"""Where checkpoints hold the backbone, and what is beside it."""
+
+
+@pytest.mark.parametrize("form", [*PUBLISHED, "plain"])
+def test_backbones_that_learnt_without_labels_are_taken(form, tmp_path):
+    whole = resnet50(weights=None).state_dict()
+    state = content = {name: value for name, value in whole.items() if not name.startswith("fc.")}
+    if form in PUBLISHED:
+        wrapper, prefix, beside = PUBLISHED[form]
+        content = {wrapper: {prefix + name: value for name, value in state.items()} | beside, "epoch": 3}
     torch.save(content, tmp_path / "backbone.pth")
     net = PhotoNet("deeplabv3-resnet50", {"final": 4})
     net.load_backbone(tmp_path / "backbone.pth")
