@@ -184,7 +184,8 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    noted, text = out / "settings.json", json.dumps(settings, indent=2, default=str)
+    noted = out / "settings.json"
+    text = json.dumps(settings, indent=2, default=lambda path: str(path.resolve()))
     last = out / "checkpoints" / "last.ckpt"
     if noted.exists() and (last.exists() or (out / "run.json").exists()):
         old, new = _flat(json.loads(noted.read_text())), _flat(json.loads(text))

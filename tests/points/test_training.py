@@ -85,6 +85,15 @@ def test_a_run_goes_on_with_settings_that_change_no_result_and_not_as_another_me
             begin(tmp_path, other)
 
 
+def test_a_run_goes_on_wherever_its_files_are_named_from(tmp_path, monkeypatch):
+    begin(tmp_path, {"index": tmp_path / "index.jsonl"})
+    (tmp_path / "run.json").touch()
+    monkeypatch.chdir(tmp_path)
+    begin(tmp_path, {"index": Path("index.jsonl")})
+    with pytest.raises(InputError, match=r"other settings \(index\)"):
+        begin(tmp_path, {"index": Path("other.jsonl")})
+
+
 def test_of_a_frozen_trunk_the_head_alone_learns(trained, index, tmp_path):
     line = ["finetune", "--index", str(index), "--init", str(trained), "--freeze", "--fit.epochs", "2"]
     main([*line, *FLAGS[:2], "--fit.batch-size", "2", "--out", str(tmp_path)])
