@@ -175,7 +175,7 @@ class Cns(Prompted):
     """What masks do with labels. hard: the label of most members. soft: that of the highest mean probability, if it
     leads clearly. none: nothing."""
     margin: float = 0.1
-    """By how much the highest mean has to lead, in 0..1."""
+    """By how much the highest mean of ``soft`` has to lead, in 0..1."""
     balance: float = 0.0
     """How much more pixels and points of rare classes count: by the share of their class in a step, to the power of
     minus this. 0: all alike; 1: all classes alike."""
