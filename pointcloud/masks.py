@@ -25,6 +25,10 @@ from pointcloud.id_maps import ids_of_png, png_of_ids
 from pointcloud.superpixels import check_superpixels, superpixels
 from pointcloud.teacher import store_of
 
+_KIND = "masks"
+_PHOTOS_TO_TELL = 256
+"""Enough to tell how much is in a mask, before hours go into the others."""
+
 
 class MaskFinder(ABC):
     """Divides a photo into masks."""
@@ -61,25 +65,31 @@ class Masks:
         def compute() -> dict[str, Tensor]:
             return {"png": png_of_ids(self.find(read_image(photo)) + 1)}
 
-        stored = self.store.get_or_compute("masks", image_bytes(photo), self.find.identity, compute)
+        stored = self.store.get_or_compute(_KIND, image_bytes(photo), self.find.identity, compute)
         return ids_of_png(stored["png"]) - 1
 
     def fill(self, photos: Iterable[Path]) -> None:
-        """Compute what is missing, with a bar of progress, and say how much is in a mask.
+        """Compute what is missing, with bars of progress, and say first how much of some photos is in a mask.
 
         Raises:
-            InputError: nothing is.
+            InputError: nothing of these is.
         """
-        photos, inside, pixels = list(photos), 0, 0
-        for photo in tqdm(photos, "masks", unit="photo"):
+        photos = list(photos)
+        some = photos[:: -(-len(photos) // _PHOTOS_TO_TELL)]
+        inside, pixels = 0, 0
+        for photo in tqdm(some, "masks", unit="photo"):
             ids = self.of(photo)
             inside, pixels = inside + int((ids >= 0).sum()), pixels + ids.numel()
         if not inside:
             raise InputError(
-                f"no mask in any of {len(photos)} photos: SAM thinks all of them poor; lower "
+                f"no mask in any of {len(some)} photos: SAM thinks all of them poor; lower "
                 "--masks.sam.pred-iou-thresh and --masks.sam.stability-score-thresh, or take --masks.source slic"
             )
-        print(f"{inside / pixels:.0%} of the pixels of {len(photos)} photos are in a mask")
+        print(f"{inside / pixels:.0%} of the pixels of {len(some)} photos are in a mask")
+        if len(some) < len(photos):
+            for photo in tqdm(photos, "all masks", unit="photo"):
+                if not self.store.holds(_KIND, image_bytes(photo), self.find.identity):
+                    self.of(photo)
 
 
 @dataclass(frozen=True, eq=False)

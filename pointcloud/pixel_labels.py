@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from ovs3d.foundation.store import Identity
 from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
 from pointcloud.config import Refine
@@ -23,6 +24,8 @@ from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
+_VOTES = "votes"
+"""Kind of them, in the names of files."""
 _PHOTOS = 4096
 """Whose scores are remembered: some hundred megabytes with some twenty texts."""
 _PIXELS = 2**16
@@ -151,19 +154,25 @@ class ClipLabels(GridLabels):
         super().prepare(photos)
         if self.masks is not None:
             for photo in tqdm(photos, "votes", unit="photo"):
-                self.votes_of_masks(photo)
+                if not self.teacher.store.holds(_VOTES, image_bytes(photo.path), self._identity):
+                    self.votes_of_masks(photo)
 
     def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The same, kept beside the teacher's features: a large photo has a million pixels."""
-        assert self.masks is not None, "votes of no masks"
 
         def compute() -> dict[str, Tensor]:
             return {"votes": super(ClipLabels, self).votes_of_masks(photo)}
 
+        image = image_bytes(photo.path)
+        return self.teacher.store.get_or_compute(_VOTES, image, self._identity, compute)["votes"]
+
+    @property
+    def _identity(self) -> Identity:
+        """All that votes depend on, but for the photo."""
+        assert self.masks is not None, "votes of no masks"
         identity = {f"clip {name}": value for name, value in self.teacher.identity.items()}
         identity |= {f"masks {name}": value for name, value in self.masks.find.identity.items()}
-        identity |= {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
-        return self.teacher.store.get_or_compute("votes", image_bytes(photo.path), identity, compute)["votes"]
+        return identity | {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
 
     def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
         features = F.normalize(self.teacher.map(photo).float(), dim=2)

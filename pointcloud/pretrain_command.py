@@ -50,9 +50,9 @@ class Features:
         print(
             f"{len(photos)} photos, about {size / 1000:.0f} kB each: {size * len(photos) / 1e9:.2f} GB in {folder}"
         )
-        total = teacher.fill(photos)
+        teacher.fill(photos)
         seconds = time.perf_counter() - start
-        print(f"CLIP {teacher.clip.weights}: {total / 1e9:.2f} GB, {seconds / len(photos):.3f} s per photo")
+        print(f"CLIP {teacher.clip.weights}: {seconds / len(photos):.3f} s per photo")
 
 
 @dataclass(frozen=True, kw_only=True)

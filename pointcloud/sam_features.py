@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovs3d.device import usable_device
 from ovs3d.foundation.sam import LoadedSam, load_sam
-from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import sam_beside
 from ovs3d.images import image_bytes, image_size, read_image
 from ovs3d.scene import read_settings
@@ -20,6 +20,7 @@ from pointcloud import config
 from pointcloud.frame import Photo
 from pointcloud.teacher import PhotoFeatures, store_of
 
+_KIND = "sam"
 _PHOTOS_FOR_AXES = 32
 """Enough, whatever the size of the data set."""
 
@@ -43,8 +44,10 @@ class SamFeatures(PhotoFeatures):
 
         if self.store is None:
             return compute()["features"]
-        identity = {"weights": self.sam.fingerprint}
-        return self.store.get_or_compute("sam", image_bytes(photo), identity, compute)["features"]
+        return self.store.get_or_compute(_KIND, image_bytes(photo), self._identity, compute)["features"]
+
+    def is_stored(self, photo: Path) -> bool:
+        return self.store is not None and self.store.holds(_KIND, image_bytes(photo), self._identity)
 
     def cells(
         self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]
@@ -55,6 +58,10 @@ class SamFeatures(PhotoFeatures):
     def bytes_of(self, photos: Iterable[Path]) -> int:
         """What all maps take on the disk."""
         return sum(2 * self.d * rows * cols for rows, cols in map(self._grid, photos))
+
+    @property
+    def _identity(self) -> Identity:
+        return {"weights": self.sam.fingerprint}
 
     @property
     def _patch(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.errors import check_range
+from ovs3d.foundation.store import Identity
 from ovs3d.images import image_bytes, read_image
 from pointcloud import config
 from pointcloud.frame import Photo
@@ -19,6 +20,8 @@ from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import pair
 from pointcloud.samples import collate, scan_file, starts
 from pointcloud.teacher import Backbone
+
+_KIND = "dino-slic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +43,18 @@ class Superpixels:
             features = pooled(self.backbone.map(photo).float(), found)
             return {"png": png_of_ids(found), "features": features.half()}
 
-        identity = {**self.backbone.identity, **asdict(self.how)}
-        stored = self.backbone.store.get_or_compute("dino-slic", image_bytes(photo), identity, compute)
+        stored = self.backbone.store.get_or_compute(_KIND, image_bytes(photo), self._identity, compute)
         return ids_of_png(stored["png"]), stored["features"].float()
 
     def fill(self, photos: Iterable[Path]) -> None:
         """Compute what is missing, with a bar of progress."""
         for photo in tqdm(list(photos), "DINO, SLIC", unit="photo"):
-            self.of(photo)
+            if not self.backbone.store.holds(_KIND, image_bytes(photo), self._identity):
+                self.of(photo)
+
+    @property
+    def _identity(self) -> Identity:
+        return {**self.backbone.identity, **asdict(self.how)}
 
 
 def check_superpixels(flag: str, how: config.Superpixels) -> None:

@@ -17,9 +17,10 @@ from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
-from ovs3d.foundation.maps import dense_identity, dino_identity, image_dense, image_dino
+from ovs3d.foundation.maps import DENSE, TOKENS, dense_identity, dino_identity, image_dense, image_dino
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
+from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
 from ovs3d.scene import read_settings
 from pointcloud import config
@@ -61,9 +62,19 @@ class PhotoFeatures(ABC):
         """(row, col) of the centres of pixels in cells of a grid that covers the photo, from its corner."""
         return _shares(photo, row_col) * torch.tensor(grid)
 
-    def fill(self, photos: Iterable[Path]) -> int:
-        """Compute what is missing, with a bar of progress; returns the bytes of all maps."""
-        return sum(self.map(photo).nbytes for photo in tqdm(list(photos), self.name, unit="photo"))
+    @abstractmethod
+    def is_stored(self, photo: Path) -> bool:
+        """Whether its map is in the store, which is not read.
+
+        Raises:
+            InputError: the photo cannot be read.
+        """
+
+    def fill(self, photos: Iterable[Path]) -> None:
+        """Compute what is missing, with a bar of progress."""
+        for photo in tqdm(list(photos), self.name, unit="photo"):
+            if not self.is_stored(photo):
+                self.map(photo)
 
 
 def sample(
@@ -120,6 +131,9 @@ class Teacher(PhotoFeatures):
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         return image_dense(self.clip, photo, self.store, self.short_side, self.options)
 
+    def is_stored(self, photo: Path) -> bool:
+        return self.store.holds(DENSE, image_bytes(photo), self.identity)
+
 
 @dataclass(frozen=True, eq=False)
 class Denoising:
@@ -169,6 +183,9 @@ class Backbone(PhotoFeatures):
 
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
         return image_dino(self.dino, photo, self.store, self.short_side)
+
+    def is_stored(self, photo: Path) -> bool:
+        return self.store.holds(TOKENS, image_bytes(photo), self.identity)
 
 
 def load_teacher(settings: config.Teacher, root: Path) -> Teacher:

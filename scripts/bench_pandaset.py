@@ -7,7 +7,7 @@ fine-tuned on the labels of one frame, beside one that starts from nothing.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -57,9 +57,8 @@ class NoisyTruth(PhotoFeatures):
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
         return PixelFeatures.of(self.text[self.classes[photo.path][row_col[:, 0], row_col[:, 1]]])
 
-    def fill(self, photos: Iterable[Path]) -> int:
-        """Nothing is missing."""
-        return 0
+    def is_stored(self, photo: Path) -> bool:
+        return True
 
 
 STAND_INS = (

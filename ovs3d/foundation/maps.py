@@ -21,6 +21,8 @@ from ovs3d.foundation.dino import Dino
 from ovs3d.foundation.store import FeatureStore, Identity
 from ovs3d.images import image_bytes, read_image
 
+DENSE, TOKENS = "clip-dense", "dino"
+"""Kinds of features, in the names of their files."""
 _WHOLE = {"whole_patches": True}
 """Maps that were stored when patches left a rim of their image out are not of this identity."""
 
@@ -48,7 +50,7 @@ def image_dense(
     def compute() -> Tensor:
         return dense_features(clip, _read(path, short_side, patch_of(clip), largest_factor=1.0), options)
 
-    return _stored("clip-dense", path, dense_identity(clip, short_side, options), store, compute)
+    return _stored(DENSE, path, dense_identity(clip, short_side, options), store, compute)
 
 
 def dense_identity(clip: Clip, short_side: int, options: DenseOptions) -> Identity:
@@ -78,7 +80,7 @@ def image_dino(dino: Dino, path: Path, store: FeatureStore, short_side: int) -> 
     def compute() -> Tensor:
         return dino.tokens(_read(path, short_side, dino.patch, largest_factor=math.inf)[None])[0]
 
-    return _stored("dino", path, dino_identity(dino, short_side), store, compute)
+    return _stored(TOKENS, path, dino_identity(dino, short_side), store, compute)
 
 
 def dino_identity(dino: Dino, short_side: int) -> Identity:

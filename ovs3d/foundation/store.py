@@ -60,10 +60,7 @@ class FeatureStore:
         Raises:
             InputError: the folder cannot be written, or the disk is full.
         """
-        key = _canonical(
-            {"kind": kind, "image": _sha256(image), "identity": dict(identity), "format": FORMAT_VERSION}
-        )
-        path = self.folder / f"{kind}-{_sha256(key.encode())[:32]}.safetensors"
+        path, key = self._entry(kind, image, identity)
         stored = _read(path, key) if path.exists() else None
         if stored is not None:
             return stored
@@ -72,6 +69,17 @@ class FeatureStore:
         with self._disk_errors(), atomic_file(path) as file:
             file.write(save(tensors, metadata={"ovs3d": _stamp(key, tensors)}))
         return tensors
+
+    def holds(self, kind: str, image: bytes, identity: Identity) -> bool:
+        """Whether there is a file of these. It is not read: if it is damaged, that shows when it is asked for."""
+        return self._entry(kind, image, identity)[0].exists()
+
+    def _entry(self, kind: str, image: bytes, identity: Identity) -> tuple[Path, str]:
+        """A file, and all that it depends on."""
+        key = _canonical(
+            {"kind": kind, "image": _sha256(image), "identity": dict(identity), "format": FORMAT_VERSION}
+        )
+        return self.folder / f"{kind}-{_sha256(key.encode())[:32]}.safetensors", key
 
     def _prepare(self) -> None:
         """Find out that the folder cannot be written before the first image is encoded, not after."""

@@ -1,11 +1,13 @@
 """CNS: labels that switch between their sources, a latent space that is fixed, crops of photos, members of masks."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from tiny_scans import pixels_of
 from torch import nn
 from torch.nn import functional as F
@@ -282,6 +284,32 @@ def test_what_pixels_are_called_is_prepared_and_not_worked_out_in_training(index
     monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
     monkeypatch.setattr("pointcloud.masks.felzenszwalb", None)
     assert torch.equal(samples(tmp_path / "prepared")[0, 0].label, expected)
+
+
+def test_what_is_prepared_is_not_read_again_but_for_a_few_masks(index, tmp_path, monkeypatch):
+    def opened(path: Path, framework: str) -> AbstractContextManager:
+        kinds.append(path.name.rsplit("-", 1)[0])
+        return safe_open(path, framework)
+
+    kinds: list[str] = []
+    root = read_index(index).dataset.root
+    masks = load_masks(Masks("felzenszwalb", feature_dir=tmp_path), root)
+    teacher = load_teacher(Teacher(feature_dir=tmp_path), root)
+    sam = load_sam_features(Latent(feature_dir=tmp_path), root)
+    monkeypatch.setattr("pointcloud.masks._PHOTOS_TO_TELL", 1)
+    monkeypatch.setattr("ovs3d.foundation.store.safe_open", opened)
+    called = ClipLabels(cns_samples(index).called.text, 2, masks, teacher=teacher)
+    samples = cns_samples(index, called=called, sam=sam)
+    samples.prepare()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4 * len(samples.photos())
+    kinds.clear()
+    samples.prepare()
+    assert kinds == ["masks"]
+    for file in files[::3]:
+        file.unlink()
+    samples.prepare()
+    assert sorted(tmp_path.iterdir()) == files
 
 
 def test_distractors_and_unsure_masks_teach_nothing(index):

@@ -52,6 +52,9 @@ class Fixed(PhotoFeatures):
     def map(self, photo: Path) -> torch.Tensor:
         return self.grid
 
+    def is_stored(self, photo: Path) -> bool:
+        return True
+
 
 def test_superpixels_are_slics_with_the_published_settings_unless_others_are_asked_for(photo, tmp_path):
     store, image = FeatureStore(tmp_path / "store"), read_image(photo).numpy()

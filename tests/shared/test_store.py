@@ -81,6 +81,17 @@ def test_whatever_differs_is_computed_beside(tmp_path, kind, image, identity):
     assert_same(store.get_or_compute("clip", b"image", IDENTITY, never), make_tensors())
 
 
+def test_what_the_store_holds_is_told_without_reading_it(tmp_path):
+    store = FeatureStore(tmp_path)
+    assert not store.holds("clip", b"image", IDENTITY)
+    store.get_or_compute("clip", b"image", IDENTITY, make_tensors)
+    only_file(tmp_path).write_bytes(b"")
+    assert store.holds("clip", b"image", IDENTITY)
+    assert not store.holds("dino", b"image", IDENTITY)
+    assert not store.holds("clip", b"imagf", IDENTITY)
+    assert not store.holds("clip", b"image", IDENTITY | {"extra": 0})
+
+
 def test_files_of_two_runs_are_the_same_bytes(tmp_path):
     for run in ("a", "b"):
         FeatureStore(tmp_path / run).get_or_compute("clip", b"image", IDENTITY, make_tensors)
