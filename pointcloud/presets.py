@@ -19,6 +19,7 @@ _SLIDR_FIT = Fit(50, 4, "sgd", lr=0.5, weight_decay=1e-4)
 _SCANNET_NET = Net("minkunet14a", ("rgb",), voxel_size_m=0.05, bn_momentum=0.05)
 _SCANNET_FIT = Fit(30, 8, "sgd", lr=0.1, weight_decay=1e-4)
 _SMALL_NET, _FLIP, _SMALL_FIT = Net(voxel_size_m=0.15, bn_momentum=0.03), Augment(rotate=False), Fit(20, 1)
+_SMALL_CNS_FIT = Fit(40, 2)
 _PUBLISHED_TEXTS = Teacher(template="clip2scene")
 _RELEASED_TEACHER = Teacher(
     normalize=False, template="clip2scene", dense=DenseOptions(residual=True, mlp=True)
@@ -121,16 +122,19 @@ class CnsScanNet(Cns):
 @dataclass(frozen=True, kw_only=True)
 class CnsSmall(Cns):
     """CNS for two cores: small networks, larger voxels, masks by colour, which name what they are sure of, rare classes
-    that count more, and a latent space that counts little."""
+    that count more, a latent space that counts little, and in a step few photos of each of two frames: those of one
+    frame are too much alike for batch normalisation."""
 
+    photos: int = 3
     refine: Refine = "soft"
     balance: float = 0.5
+    switch_from: int = 20
     latent: Latent = _WEAKLY
     image: ImageNetwork = _SMALL_IMAGES
     masks: Masks = _BY_COLOR
     net: Net = _SMALL_NET
     augment: Augment = _FLIP
-    fit: Fit = _SMALL_FIT
+    fit: Fit = _SMALL_CNS_FIT
 
 
 Method = (

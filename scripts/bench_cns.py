@@ -1,9 +1,9 @@
 """CNS step by step on worlds: what CLIP calls pixels and points, what masks make of it, what networks learn from it.
 
-The worlds, the networks of points and how often scans are seen are those of `bench_clip2scene.py`, so that the figures
-compare; of rooms, two are in a step, with half of their photos. Photos of streets are measured by nuImages' eleven
-classes, which have masks. Each result is kept as a line of docs/reports/cns.jsonl; `--report` writes
-docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
+The worlds, the networks of points and, but for variants that say otherwise, how often scans are seen are those of
+`bench_clip2scene.py`, so that the figures compare; of rooms, two are in a step, with half of their photos. Photos of
+streets are measured by nuImages' eleven classes, which have masks. Each result is kept as a line of
+docs/reports/cns.jsonl; `--report` writes docs/reports/cns.json from the lines; `scripts/write_results.py` makes tables.
 """
 
 import json
@@ -52,13 +52,18 @@ ALONE: dict[str, dict[str, Any]] = {
     "CLIP, votes of the mini SAM's masks, hard": {"refine": "hard", "masks": OF_SAM},
     "CLIP, votes of the mini SAM's masks, soft": {"refine": "soft", "masks": OF_SAM},
 }
-OF_ROOMS: dict[str, Any] = {
-    "fit": replace(KINDS["room"].fit, batch_size=2),
-    "photos": 5,
-    "image": replace(SMALL, height=192),
+SEEN: dict[KindName, dict[str, Any]] = {
+    "street": {"fit": KINDS["street"].fit, "photos": 8},
+    "room": {
+        "fit": replace(KINDS["room"].fit, batch_size=2),
+        "photos": 5,
+        "image": replace(SMALL, height=192),
+    },
 }
+"""How often scans are seen, and with how many of their photos, of which streets have 6 and rooms 10."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
-CNS = "+ latent consistency: CNS"
+LADDER = "+ latent consistency: "
+CNS = f"{LADDER}CNS"
 OF_CLIP = {"switch_probs": NO_SWITCH, "latent": NO_LATENT}
 """Labels from CLIP alone."""
 TRAINED: dict[str, dict[str, Any]] = {
@@ -74,14 +79,11 @@ TRAINED: dict[str, dict[str, Any]] = {
 }
 IN_A_STEP: dict[KindName, dict[str, dict[str, Any]]] = {
     "street": {
-        "CNS, two frames in a step": {
-            "fit": replace(KINDS["street"].fit, epochs=40, batch_size=2),
-            "photos": 3,
-        }
+        "CNS, two frames in a step": {"fit": PRESET.fit, "photos": PRESET.photos},
     },
     "room": {"CNS, one room in a step": {"fit": replace(KINDS["room"].fit, epochs=20), "photos": 0}},
 }
-"""As many steps and about as many photos in each, but of other scans."""
+"""As many steps and about as many photos in each, but of other scans. Of streets it is how cns-small trains."""
 
 
 @dataclass(frozen=True)
@@ -175,18 +177,20 @@ class BenchCns(BenchWorlds):
     def _gains(self, name: KindName) -> dict[str, dict[str, float]]:
         """What is aimed at, seed by seed, of points above others that learnt from the same photos, and of photos."""
         parent = BenchClip2Scene(self.work, self.others)
-        cns, found = self.rows_of_variant(name, CNS), {}
-        for other in "CLIP2Scene", "distillation":
-            theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
-            aim = " (target 0.05)" if other == "CLIP2Scene" else ""
-            if above := gains(cns, theirs, "points_miou"):
-                found[f"{name}: CNS, points, less {other}{aim}"] = spread(above, ["points_miou"])
-        for clip, aim in ("CLIP alone", " (target 0.04)"), ("CLIP, votes of masks, soft", ""):
-            theirs = self.rows_of_variant(name, clip)
-            for of, said in ("photos", "photos"), ("voted_photos", "photos with votes of masks"):
-                mine = [row | {"photos_miou": row[f"{of}_miou"]} for row in cns]
-                if above := gains(mine, theirs, "photos_miou", fixed=True):
-                    found[f"{name}: CNS, {said}, less {clip}{aim}"] = spread(above, ["photos_miou"])
+        found: dict[str, dict[str, float]] = {}
+        for variant in CNS, *IN_A_STEP[name]:
+            cns, what = self.rows_of_variant(name, variant), f"{name}: {variant.removeprefix(LADDER)}"
+            for other in "CLIP2Scene", "distillation":
+                theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
+                aim = " (target 0.05)" if other == "CLIP2Scene" else ""
+                if above := gains(cns, theirs, "points_miou"):
+                    found[f"{what}, points, less {other}{aim}"] = spread(above, ["points_miou"])
+            for clip, aim in ("CLIP alone", " (target 0.04)"), ("CLIP, votes of masks, soft", ""):
+                theirs = self.rows_of_variant(name, clip)
+                for of, said in ("photos", "photos"), ("voted_photos", "photos with votes of masks"):
+                    mine = [row | {"photos_miou": row[f"{of}_miou"]} for row in cns]
+                    if above := gains(mine, theirs, "photos_miou", fixed=True):
+                        found[f"{what}, {said}, less {clip}{aim}"] = spread(above, ["photos_miou"])
         return found
 
 
@@ -202,9 +206,9 @@ def _teacher(kind: Kind, variant: str) -> Teacher:
 
 def _command(name: KindName, variant: str) -> Cns:
     """What trains a variant as CLIP2Scene is trained on the same worlds, without its index, folder and seed."""
-    kind, more = KINDS[name], OF_ROOMS if name == "room" else {}
-    same = {"net": kind.net, "fit": kind.fit, "augment": kind.augment, "teacher": kind.teacher}
-    settings = same | more | (TRAINED | IN_A_STEP[name])[variant]
+    kind = KINDS[name]
+    same = {"net": kind.net, "augment": kind.augment, "teacher": kind.teacher}
+    settings = same | SEEN[name] | (TRAINED | IN_A_STEP[name])[variant]
     return replace(PRESET, **settings, switch_from=settings["fit"].epochs // 2)
 
 

@@ -22,7 +22,7 @@ from ovs3d.eval.environment import environment
 from ovs3d.eval.report import Report
 from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import Evaluate
-from pointcloud.config import Fit, Latent, Masks, Teacher
+from pointcloud.config import Latent, Masks, Teacher
 from pointcloud.evaluate_command import evaluate
 from pointcloud.index import read_index
 from pointcloud.index_command import Index
@@ -57,6 +57,8 @@ class BenchStages:
             config={
                 "image": asdict(PRESET.image),
                 "net": asdict(PRESET.net),
+                "scans_in_a_step": PRESET.fit.batch_size,
+                "photos_of_a_scan": PRESET.photos,
                 "threads": torch.get_num_threads(),
             },
             seed=self.seed,
@@ -94,7 +96,8 @@ class BenchStages:
 
     def _step(self, index: Path, out: Path, sources: tuple[float, float, float]) -> dict[str, float]:
         """Of one epoch with labels from these: the median of its steps, without what comes before them."""
-        how = {"fit": Fit(1, 1, seed=self.seed), "switch_from": 0, "switch_probs": sources}
+        fit = replace(PRESET.fit, epochs=1, seed=self.seed)
+        how = {"fit": fit, "switch_from": 0, "switch_probs": sources}
         cost = _cost(replace(PRESET, index=index, out=out, **how).run, 1)
         events = EventAccumulator(str(out / "tensorboard")).Reload()
         ends = [event.wall_time for event in events.Scalars("train/loss")]

@@ -54,7 +54,7 @@ class PointsDemo:
     """Which streets."""
     streets: int = 50
     """Number of streets, a fifth of them held out."""
-    epochs: int = 20
+    epochs: int = 32
     """How often the others are seen."""
 
     def run(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from markdown_table import table
 
 _PLACE = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- /measured -->)", re.DOTALL)
-_STREETS, _ROOMS = "street", "room"
+_CNS = {"street": "CNS, two frames in a step", "room": "+ latent consistency: CNS"}
 _LEARNT = {
     "CLIP alone": "CLIP by itself",
     "distillation": "distillation of its features (OpenScene)",
@@ -27,12 +27,14 @@ def with_tables(readme: str, reports: Path) -> str:
 def _label_free(reports: Path) -> str:
     """mIoU of what networks learn without labels, of points that a photo shows."""
     clip2scene, cns = _metrics(reports, "clip2scene"), _metrics(reports, "cns")
-    lines = {name: (clip2scene, variant, "miou_shown") for variant, name in _LEARNT.items()}
+    lines = {
+        name: (clip2scene, dict.fromkeys(_CNS, variant), "miou_shown") for variant, name in _LEARNT.items()
+    }
     for which, of in ("network of points", "points"), ("networks of points and of photos together", "both"):
-        lines[f"CNS, {which}"] = cns, "+ latent consistency: CNS", f"{of}_miou_shown"
+        lines[f"CNS, {which}"] = cns, _CNS, f"{of}_miou_shown"
     rows = [
-        (name, [_figure(metrics.get(f"{kind}: {variant}", {}), of) for kind in (_STREETS, _ROOMS)])
-        for name, (metrics, variant, of) in lines.items()
+        (name, [_figure(metrics.get(f"{kind}: {variants[kind]}", {}), of) for kind in _CNS])
+        for name, (metrics, variants, of) in lines.items()
     ]
     head = "procedural worlds, mini CLIP, no labels: mIoU of held-out points that a photo shows (seeds)"
     return _table(head, ("streets", "rooms"), rows)

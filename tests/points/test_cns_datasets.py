@@ -10,7 +10,7 @@ from ovs3d.worlds.streets.command import Street
 from pointcloud.cli import main
 from pointcloud.index import read_index
 
-FLAGS = ["--fit.epochs", "8", "--switch-from", "4", "--photos", "2"]
+FLAGS = ["--fit.epochs", "8", "--switch-from", "4", "--photos", "2", "--fit.batch-size", "1"]
 
 
 def indexed(dataset: str, root: Path, *flags: str) -> Path:
