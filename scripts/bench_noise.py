@@ -72,6 +72,8 @@ FITS: dict[DataName, Fit] = {
     "pandaset": Fit(epochs=30, batch_size=1),
 }
 """60 streets make 600 steps, six frames of PandaSet 180."""
+PHOTOS = 8
+"""Of the one frame in a step, which has 6."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -221,7 +223,7 @@ class BenchNoise:
 def _settings(data: DataName, method: str) -> Cns:
     """What trains by a method, without its index, folder and seed."""
     fit = FITS[data]
-    same = {"fit": fit, "switch_from": fit.epochs // 2, "teacher": Teacher("mini")}
+    same = {"fit": fit, "photos": PHOTOS, "switch_from": fit.epochs // 2, "teacher": Teacher("mini")}
     return replace(PRESET, **(same | METHODS[method]))
 
 
