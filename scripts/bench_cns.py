@@ -62,8 +62,7 @@ SEEN: dict[KindName, dict[str, Any]] = {
 }
 """How often scans are seen, and with how many of their photos, of which streets have 6 and rooms 10."""
 NO_LATENT, NO_SWITCH = Latent(weight=0.0), (1.0, 0.0, 0.0)
-LADDER = "+ latent consistency: "
-CNS = f"{LADDER}CNS"
+CNS = "+ latent consistency: CNS"
 OF_CLIP = {"switch_probs": NO_SWITCH, "latent": NO_LATENT}
 """Labels from CLIP alone."""
 TRAINED: dict[str, dict[str, Any]] = {
@@ -179,7 +178,7 @@ class BenchCns(BenchWorlds):
         parent = BenchClip2Scene(self.work, self.others)
         found: dict[str, dict[str, float]] = {}
         for variant in CNS, *IN_A_STEP[name]:
-            cns, what = self.rows_of_variant(name, variant), f"{name}: {variant.removeprefix(LADDER)}"
+            cns, what = self.rows_of_variant(name, variant), f"{name}: {variant.split(': ')[-1]}"
             for other in "CLIP2Scene", "distillation":
                 theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
                 aim = " (target 0.05)" if other == "CLIP2Scene" else ""
