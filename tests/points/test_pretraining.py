@@ -442,16 +442,18 @@ def test_the_released_preset_is_the_published_code_where_the_paper_differs():
         assert getattr(released, name) == getattr(paper, name)
 
 
-@pytest.mark.parametrize("kind", ["nuscenes", "scannet", "small"])
-def test_cns_has_the_networks_and_schedules_of_clip2scene(kind):
+@pytest.mark.parametrize(("kind", "frames"), [("nuscenes", 1), ("scannet", 1), ("small", 2)])
+def test_cns_has_the_networks_and_schedules_of_clip2scene(kind, frames):
+    """The small one takes as many steps, with twice the frames in each."""
     parent, child = (
         parse(["pretrain", f"{method}-{kind}", "--index", "a", "--out", "b"]).method
         for method in ("clip2scene", "cns")
     )
     assert isinstance(child, Cns)
-    assert (child.net, child.augment, child.fit) == (parent.net, parent.augment, parent.fit)
-    assert child.teacher == parent.teacher
-    assert child.switch_from == parent.self_training_from < child.fit.epochs
+    epochs, batch_size = frames * parent.fit.epochs, frames * parent.fit.batch_size
+    assert child.fit == replace(parent.fit, epochs=epochs, batch_size=batch_size)
+    assert (child.net, child.augment, child.teacher) == (parent.net, parent.augment, parent.teacher)
+    assert child.switch_from == frames * parent.self_training_from < child.fit.epochs
     assert child.switch_probs == (0.5, 0.25, 0.25)
 
 
