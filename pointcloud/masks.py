@@ -87,8 +87,9 @@ class Masks:
             )
         print(f"{inside / pixels:.0%} of the pixels of {len(some)} photos are in a mask")
         if len(some) < len(photos):
+            identity = self.find.identity
             for photo in tqdm(photos, "all masks", unit="photo"):
-                if not self.store.holds(_KIND, image_bytes(photo), self.find.identity):
+                if not self.store.holds(_KIND, image_bytes(photo), identity):
                     self.of(photo)
 
 

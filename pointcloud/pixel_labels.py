@@ -153,8 +153,9 @@ class ClipLabels(GridLabels):
         self.teacher.fill(photo.path for photo in photos)
         super().prepare(photos)
         if self.masks is not None:
+            identity = self._identity
             for photo in tqdm(photos, "votes", unit="photo"):
-                if not self.teacher.store.holds(_VOTES, image_bytes(photo.path), self._identity):
+                if not self.teacher.store.holds(_VOTES, image_bytes(photo.path), identity):
                     self.votes_of_masks(photo)
 
     def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:

@@ -156,7 +156,8 @@ class BenchCns(BenchWorlds):
                     means = {name: mean_of(mine, name) for name in mine[0] if name.startswith(OF)}
                     shown = spread(mine, ("points_miou_shown", "photos_miou"))
                     metrics[f"{kind}: {variant}"] = means | shown
-            metrics |= self._gains(kind)
+            for variant in CNS, *IN_A_STEP[kind]:
+                metrics |= self._gains(kind, variant)
         report = Report(
             task="CNS on procedural worlds with the mini CLIP and SAM",
             protocol=f"{PROTOCOL}; of photos: labels of all pixels",
@@ -173,23 +174,22 @@ class BenchCns(BenchWorlds):
         path.write_text(report.to_json())
         print(report.to_markdown())
 
-    def _gains(self, name: KindName) -> dict[str, dict[str, float]]:
+    def _gains(self, name: KindName, variant: str) -> dict[str, dict[str, float]]:
         """What is aimed at, seed by seed, of points above others that learnt from the same photos, and of photos."""
         parent = BenchClip2Scene(self.work, self.others)
-        found: dict[str, dict[str, float]] = {}
-        for variant in CNS, *IN_A_STEP[name]:
-            cns, what = self.rows_of_variant(name, variant), f"{name}: {variant.split(': ')[-1]}"
-            for other in "CLIP2Scene", "distillation":
-                theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
-                aim = " (target 0.05)" if other == "CLIP2Scene" else ""
-                if above := gains(cns, theirs, "points_miou"):
-                    found[f"{what}, points, less {other}{aim}"] = spread(above, ["points_miou"])
-            for clip, aim in ("CLIP alone", " (target 0.04)"), ("CLIP, votes of masks, soft", ""):
-                theirs = self.rows_of_variant(name, clip)
-                for of, said in ("photos", "photos"), ("voted_photos", "photos with votes of masks"):
-                    mine = [row | {"photos_miou": row[f"{of}_miou"]} for row in cns]
-                    if above := gains(mine, theirs, "photos_miou", fixed=True):
-                        found[f"{what}, {said}, less {clip}{aim}"] = spread(above, ["photos_miou"])
+        cns, found = self.rows_of_variant(name, variant), {}
+        what = f"{name}: {variant.split(': ')[-1]}"
+        for other in "CLIP2Scene", "distillation":
+            theirs = [row | {"points_miou": row["miou"]} for row in parent.rows_of_variant(name, other)]
+            aim = " (target 0.05)" if other == "CLIP2Scene" else ""
+            if above := gains(cns, theirs, "points_miou"):
+                found[f"{what}, points, less {other}{aim}"] = spread(above, ["points_miou"])
+        for clip, aim in ("CLIP alone", " (target 0.04)"), ("CLIP, votes of masks, soft", ""):
+            theirs = self.rows_of_variant(name, clip)
+            for of, said in ("photos", "photos"), ("voted_photos", "photos with votes of masks"):
+                mine = [row | {"photos_miou": row[f"{of}_miou"]} for row in cns]
+                if above := gains(mine, theirs, "photos_miou", fixed=True):
+                    found[f"{what}, {said}, less {clip}{aim}"] = spread(above, ["photos_miou"])
         return found
 
 
