@@ -66,8 +66,8 @@ class CnsSamples(PhotoSamples):
         frames = (self.samples.frame(item) for item in range(len(self)))
         photos = {photo.path: photo for frame in frames for photo in frame.photos}
         self.called.prepare(list(photos.values()))
-        if self.sam is not None and self.sam.store is not None:
-            self.sam.fill(photos.keys())
+        if self.sam is not None:
+            self.sam.fill(list(photos))
 
     def __getitem__(self, key: tuple[int, int]) -> MemberBatch:
         frame = self.samples.frame(key[1])

@@ -174,7 +174,7 @@ def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | Non
         return None
     masks = load_masks(command.masks, index.dataset.root)
     if command.of == "photos":
-        masks.fill(photo.path for _, photo in labelled_photos(index, positions))
+        masks.fill([photo.path for _, photo in labelled_photos(index, positions)])
     else:
         masks.fill(photos_of(index, positions))
     return masks

@@ -1,7 +1,7 @@
 """Masks of photos: pixels of one thing, by SAM, or by their colours where SAM is not at hand. Computed once."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ovs3d.device import usable_device
 from ovs3d.errors import InputError, check_range
 from ovs3d.foundation.sam import LoadedSam, load_sam
-from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.foundation.store import Entry, FeatureStore, Identity
 from ovs3d.foundation.weights import sam_beside
 from ovs3d.images import image_bytes, read_image
 from ovs3d.scene import read_settings
@@ -25,7 +25,6 @@ from pointcloud.id_maps import ids_of_png, png_of_ids
 from pointcloud.superpixels import check_superpixels, superpixels
 from pointcloud.teacher import store_of
 
-_KIND = "masks"
 _PHOTOS_TO_TELL = 256
 """Enough to tell how much is in a mask, before hours go into the others."""
 
@@ -61,20 +60,14 @@ class Masks:
         Raises:
             InputError: the photo cannot be read, or the store cannot be written.
         """
+        return ids_of_png(self.store.get_or_compute(*self._entry(photo))["png"]) - 1
 
-        def compute() -> dict[str, Tensor]:
-            return {"png": png_of_ids(self.find(read_image(photo)) + 1)}
-
-        stored = self.store.get_or_compute(_KIND, image_bytes(photo), self.find.identity, compute)
-        return ids_of_png(stored["png"]) - 1
-
-    def fill(self, photos: Iterable[Path]) -> None:
+    def fill(self, photos: Sequence[Path]) -> None:
         """Compute what is missing, with bars of progress, and say first how much of some photos is in a mask.
 
         Raises:
             InputError: nothing of these is.
         """
-        photos = list(photos)
         some = photos[:: -(-len(photos) // _PHOTOS_TO_TELL)]
         inside, pixels = 0, 0
         for photo in tqdm(some, "masks", unit="photo"):
@@ -87,10 +80,13 @@ class Masks:
             )
         print(f"{inside / pixels:.0%} of the pixels of {len(some)} photos are in a mask")
         if len(some) < len(photos):
-            identity = self.find.identity
-            for photo in tqdm(photos, "all masks", unit="photo"):
-                if not self.store.holds(_KIND, image_bytes(photo), identity):
-                    self.of(photo)
+            self.store.fill(map(self._entry, photos), len(photos), "all masks")
+
+    def _entry(self, photo: Path) -> Entry:
+        def compute() -> dict[str, Tensor]:
+            return {"png": png_of_ids(self.find(read_image(photo)) + 1)}
+
+        return Entry("masks", image_bytes(photo), self.find.identity, compute)
 
 
 @dataclass(frozen=True, eq=False)

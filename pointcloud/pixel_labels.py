@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
-from ovs3d.foundation.store import Identity
+from ovs3d.foundation.store import Entry
 from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
 from pointcloud.config import Refine
@@ -24,8 +23,6 @@ from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
 """Instead of a class id, where a distractor is seen."""
-_VOTES = "votes"
-"""Kind of them, in the names of files."""
 _PHOTOS = 4096
 """Whose scores are remembered: some hundred megabytes with some twenty texts."""
 _PIXELS = 2**16
@@ -59,7 +56,7 @@ class PixelLabels(ABC):
             InputError: no mask in any of them, a photo that cannot be read, or a folder that cannot be written.
         """
         if self.masks is not None:
-            self.masks.fill(photo.path for photo in photos)
+            self.masks.fill([photo.path for photo in photos])
 
     def mask_at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> Int64[Tensor, " n"]:
         """The mask of each pixel, from 0; -1: of none."""
@@ -150,30 +147,24 @@ class ClipLabels(GridLabels):
 
     def prepare(self, photos: Sequence[Photo]) -> None:
         """What CLIP sees, masks, and the votes of these."""
-        self.teacher.fill(photo.path for photo in photos)
+        self.teacher.fill([photo.path for photo in photos])
         super().prepare(photos)
         if self.masks is not None:
-            identity = self._identity
-            for photo in tqdm(photos, "votes", unit="photo"):
-                if not self.teacher.store.holds(_VOTES, image_bytes(photo.path), identity):
-                    self.votes_of_masks(photo)
+            self.teacher.store.fill(map(self._entry, photos), len(photos), "votes")
 
     def votes_of_masks(self, photo: Photo) -> Float[Tensor, "m t"]:
         """The same, kept beside the teacher's features: a large photo has a million pixels."""
+        return self.teacher.store.get_or_compute(*self._entry(photo))["votes"]
 
+    def _entry(self, photo: Photo) -> Entry:
         def compute() -> dict[str, Tensor]:
             return {"votes": super(ClipLabels, self).votes_of_masks(photo)}
 
-        image = image_bytes(photo.path)
-        return self.teacher.store.get_or_compute(_VOTES, image, self._identity, compute)["votes"]
-
-    @property
-    def _identity(self) -> Identity:
-        """All that votes depend on, but for the photo."""
         assert self.masks is not None, "votes of no masks"
         identity = {f"clip {name}": value for name, value in self.teacher.identity.items()}
         identity |= {f"masks {name}": value for name, value in self.masks.find.identity.items()}
-        return identity | {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
+        identity |= {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
+        return Entry("votes", image_bytes(photo.path), identity, compute)
 
     def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
         features = F.normalize(self.teacher.map(photo).float(), dim=2)

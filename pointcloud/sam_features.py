@@ -12,42 +12,35 @@ from torch import Tensor
 
 from ovs3d.device import usable_device
 from ovs3d.foundation.sam import LoadedSam, load_sam
-from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.foundation.store import Entry, FeatureStore
 from ovs3d.foundation.weights import sam_beside
 from ovs3d.images import image_bytes, image_size, read_image
 from ovs3d.scene import read_settings
 from pointcloud import config
 from pointcloud.frame import Photo
-from pointcloud.teacher import PhotoFeatures, store_of
+from pointcloud.teacher import ModelFeatures, store_of
 
-_KIND = "sam"
 _PHOTOS_FOR_AXES = 32
 """Enough, whatever the size of the data set."""
 
 
 @dataclass(frozen=True, eq=False)
-class SamFeatures(PhotoFeatures):
+class SamFeatures(ModelFeatures):
     """Image embeddings of SAM, without the part that only fills the square."""
 
     sam: LoadedSam
     store: FeatureStore | None
-    """None: nothing is kept, and each photo is looked at again whenever it is asked."""
     name = "SAM"
 
     @property
     def d(self) -> int:
         return self.sam.model.prompt_encoder.embed_dim
 
-    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
+    def entry(self, photo: Path) -> Entry:
         def compute() -> dict[str, Tensor]:
             return {"features": self._embedding(photo).half()}
 
-        if self.store is None:
-            return compute()["features"]
-        return self.store.get_or_compute(_KIND, image_bytes(photo), self._identity, compute)["features"]
-
-    def is_stored(self, photo: Path) -> bool:
-        return self.store is not None and self.store.holds(_KIND, image_bytes(photo), self._identity)
+        return Entry("sam", image_bytes(photo), {"weights": self.sam.fingerprint}, compute)
 
     def cells(
         self, photo: Photo, row_col: Int64[Tensor, "n 2"], grid: tuple[int, int]
@@ -58,10 +51,6 @@ class SamFeatures(PhotoFeatures):
     def bytes_of(self, photos: Iterable[Path]) -> int:
         """What all maps take on the disk."""
         return sum(2 * self.d * rows * cols for rows, cols in map(self._grid, photos))
-
-    @property
-    def _identity(self) -> Identity:
-        return {"weights": self.sam.fingerprint}
 
     @property
     def _patch(self) -> int:

@@ -1,6 +1,6 @@
 """Superpixels of photos by SLIC (Achanta et al., 2012), and scans with what they show of them, as SLidR takes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from skimage.segmentation import slic
 from torch import Tensor
-from tqdm import tqdm
 
 from ovs3d.errors import check_range
-from ovs3d.foundation.store import Identity
+from ovs3d.foundation.store import Entry
 from ovs3d.images import image_bytes, read_image
 from pointcloud import config
 from pointcloud.frame import Photo
@@ -20,8 +19,6 @@ from pointcloud.paired import PhotoBatch, PhotoSamples
 from pointcloud.pairing import pair
 from pointcloud.samples import collate, scan_file, starts
 from pointcloud.teacher import Backbone
-
-_KIND = "dino-slic"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,24 +34,21 @@ class Superpixels:
         Raises:
             InputError: the photo cannot be read, or the store cannot be written.
         """
+        stored = self.backbone.store.get_or_compute(*self._entry(photo))
+        return ids_of_png(stored["png"]), stored["features"].float()
 
+    def fill(self, photos: Sequence[Path]) -> None:
+        """Compute what is missing, with a bar of progress."""
+        self.backbone.store.fill(map(self._entry, photos), len(photos), "DINO, SLIC")
+
+    def _entry(self, photo: Path) -> Entry:
         def compute() -> dict[str, Tensor]:
             found = superpixels(read_image(photo), self.how)
             features = pooled(self.backbone.map(photo).float(), found)
             return {"png": png_of_ids(found), "features": features.half()}
 
-        stored = self.backbone.store.get_or_compute(_KIND, image_bytes(photo), self._identity, compute)
-        return ids_of_png(stored["png"]), stored["features"].float()
-
-    def fill(self, photos: Iterable[Path]) -> None:
-        """Compute what is missing, with a bar of progress."""
-        for photo in tqdm(list(photos), "DINO, SLIC", unit="photo"):
-            if not self.backbone.store.holds(_KIND, image_bytes(photo), self._identity):
-                self.of(photo)
-
-    @property
-    def _identity(self) -> Identity:
-        return {**self.backbone.identity, **asdict(self.how)}
+        identity = {**self.backbone.identity, **asdict(self.how)}
+        return Entry("dino-slic", image_bytes(photo), identity, compute)
 
 
 def check_superpixels(flag: str, how: config.Superpixels) -> None:

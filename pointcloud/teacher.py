@@ -1,7 +1,7 @@
 """What frozen models see in the photos of a data set, computed once and asked at pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -10,17 +10,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from ovs3d.device import usable_device
 from ovs3d.errors import InputError
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
-from ovs3d.foundation.maps import DENSE, TOKENS, dense_identity, dino_identity, image_dense, image_dino
-from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.foundation.maps import dense_entry, dense_identity, dino_entry, dino_identity
+from ovs3d.foundation.store import Entry, FeatureStore, Identity
 from ovs3d.foundation.weights import CLIP_WEIGHTS, dino_beside
-from ovs3d.images import image_bytes
 from ovs3d.query import probabilities
 from ovs3d.scene import read_settings
 from pointcloud import config
@@ -30,10 +28,7 @@ from pointcloud.pixels import PixelFeatures
 
 
 class PhotoFeatures(ABC):
-    """Features of photos on the grid of a model's patches."""
-
-    name: ClassVar[str]
-    """Of the model, as people say it."""
+    """Features of photos on a grid."""
 
     @property
     @abstractmethod
@@ -42,10 +37,18 @@ class PhotoFeatures(ABC):
 
     @abstractmethod
     def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
-        """One feature per patch, float16; computed if it is not in the store.
+        """One feature per cell of the grid, float16.
 
         Raises:
-            InputError: the photo cannot be read, or the store cannot be written.
+            InputError: the photo cannot be read, or what is found cannot be kept.
+        """
+
+    @abstractmethod
+    def fill(self, photos: Sequence[Path]) -> None:
+        """Compute what is missing of all that is kept, with a bar of progress.
+
+        Raises:
+            InputError: as above.
         """
 
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
@@ -62,19 +65,31 @@ class PhotoFeatures(ABC):
         """(row, col) of the centres of pixels in cells of a grid that covers the photo, from its corner."""
         return _shares(photo, row_col) * torch.tensor(grid)
 
+
+class ModelFeatures(PhotoFeatures):
+    """What a frozen model sees in the patches of photos, computed once."""
+
+    name: ClassVar[str]
+    """Of the model, as people say it."""
+    store: FeatureStore | None
+    """None: nothing is kept, and each photo is looked at again whenever it is asked."""
+
     @abstractmethod
-    def is_stored(self, photo: Path) -> bool:
-        """Whether its map is in the store, which is not read.
+    def entry(self, photo: Path) -> Entry:
+        """Its map in the store, as ``features``.
 
         Raises:
             InputError: the photo cannot be read.
         """
 
-    def fill(self, photos: Iterable[Path]) -> None:
-        """Compute what is missing, with a bar of progress."""
-        for photo in tqdm(list(photos), self.name, unit="photo"):
-            if not self.is_stored(photo):
-                self.map(photo)
+    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
+        entry = self.entry(photo)
+        tensors = entry.compute() if self.store is None else self.store.get_or_compute(*entry)
+        return tensors["features"]
+
+    def fill(self, photos: Sequence[Path]) -> None:
+        if self.store is not None:
+            self.store.fill(map(self.entry, photos), len(photos), self.name)
 
 
 def sample(
@@ -103,7 +118,7 @@ def at_places(grid: Float[Tensor, "d gh gw"], places: Float[Tensor, "n 2"]) -> F
 
 
 @dataclass(frozen=True, eq=False)
-class Teacher(PhotoFeatures):
+class Teacher(ModelFeatures):
     """Dense CLIP features (MaskCLIP)."""
 
     clip: Clip
@@ -128,11 +143,8 @@ class Teacher(PhotoFeatures):
     def d(self) -> int:
         return self.clip.d
 
-    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
-        return image_dense(self.clip, photo, self.store, self.short_side, self.options)
-
-    def is_stored(self, photo: Path) -> bool:
-        return self.store.holds(DENSE, image_bytes(photo), self.identity)
+    def entry(self, photo: Path) -> Entry:
+        return dense_entry(self.clip, photo, self.short_side, self.options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +175,7 @@ class Denoising:
 
 
 @dataclass(frozen=True, eq=False)
-class Backbone(PhotoFeatures):
+class Backbone(ModelFeatures):
     """Tokens of DINO, which has learnt from photos alone."""
 
     dino: Dino
@@ -181,11 +193,8 @@ class Backbone(PhotoFeatures):
     def d(self) -> int:
         return self.dino.model.embed_dim
 
-    def map(self, photo: Path) -> Float[Tensor, "gh gw d"]:
-        return image_dino(self.dino, photo, self.store, self.short_side)
-
-    def is_stored(self, photo: Path) -> bool:
-        return self.store.holds(TOKENS, image_bytes(photo), self.identity)
+    def entry(self, photo: Path) -> Entry:
+        return dino_entry(self.dino, photo, self.short_side)
 
 
 def load_teacher(settings: config.Teacher, root: Path) -> Teacher:

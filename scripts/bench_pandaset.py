@@ -7,7 +7,7 @@ fine-tuned on the labels of one frame, beside one that starts from nothing.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -45,7 +45,6 @@ class NoisyTruth(PhotoFeatures):
     text: Float[Tensor, "k d"]
     classes: Mapping[Path, Int64[Tensor, "h w"]]
     """What the pixels of each photo are called."""
-    name = "noisy truth"
 
     @property
     def d(self) -> int:
@@ -57,8 +56,8 @@ class NoisyTruth(PhotoFeatures):
     def at(self, photo: Photo, row_col: Int64[Tensor, "n 2"]) -> PixelFeatures:
         return PixelFeatures.of(self.text[self.classes[photo.path][row_col[:, 0], row_col[:, 1]]])
 
-    def is_stored(self, photo: Path) -> bool:
-        return True
+    def fill(self, photos: Sequence[Path]) -> None:
+        pass  # there is nothing to compute
 
 
 STAND_INS = (

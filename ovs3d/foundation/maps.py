@@ -4,7 +4,7 @@ Images are brought to whole patches, so that a grid covers all of its image and 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,11 +18,9 @@ from ovs3d.foundation.crops import resize
 from ovs3d.foundation.dense import dense_features, patch_of
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino
-from ovs3d.foundation.store import FeatureStore, Identity
+from ovs3d.foundation.store import Entry, FeatureStore, Identity
 from ovs3d.images import image_bytes, read_image
 
-DENSE, TOKENS = "clip-dense", "dino"
-"""Kinds of features, in the names of their files."""
 _WHOLE = {"whole_patches": True}
 """Maps that were stored when patches left a rim of their image out are not of this identity."""
 
@@ -39,18 +37,17 @@ def scene_dense(
         InputError: an image cannot be read or is smaller than a patch, or the store cannot be written.
     """
     for path in tqdm(images, desc="clip-dense", unit="image"):
-        yield image_dense(clip, path, store, short_side)
+        yield store.get_or_compute(*dense_entry(clip, path, short_side))["features"]
 
 
-def image_dense(
-    clip: Clip, path: Path, store: FeatureStore, short_side: int, options: DenseOptions = MASKCLIP
-) -> Float[Tensor, "gh gw d"]:
-    """The same of one image."""
+def dense_entry(clip: Clip, path: Path, short_side: int, options: DenseOptions = MASKCLIP) -> Entry:
+    """The same of one image, as ``features``."""
 
-    def compute() -> Tensor:
-        return dense_features(clip, _read(path, short_side, patch_of(clip), largest_factor=1.0), options)
+    def compute() -> dict[str, Tensor]:
+        image = _read(path, short_side, patch_of(clip), largest_factor=1.0)
+        return {"features": dense_features(clip, image, options).half()}
 
-    return _stored(DENSE, path, dense_identity(clip, short_side, options), store, compute)
+    return Entry("clip-dense", image_bytes(path), dense_identity(clip, short_side, options), compute)
 
 
 def dense_identity(clip: Clip, short_side: int, options: DenseOptions) -> Identity:
@@ -71,28 +68,22 @@ def scene_dino(
         InputError: an image cannot be read, or the store cannot be written.
     """
     for path in tqdm(images, desc="dino", unit="image"):
-        yield image_dino(dino, path, store, short_side)
+        yield store.get_or_compute(*dino_entry(dino, path, short_side))["features"]
 
 
-def image_dino(dino: Dino, path: Path, store: FeatureStore, short_side: int) -> Float[Tensor, "gh gw c"]:
-    """The same of one image."""
+def dino_entry(dino: Dino, path: Path, short_side: int) -> Entry:
+    """The same of one image, as ``features``."""
 
-    def compute() -> Tensor:
-        return dino.tokens(_read(path, short_side, dino.patch, largest_factor=math.inf)[None])[0]
+    def compute() -> dict[str, Tensor]:
+        image = _read(path, short_side, dino.patch, largest_factor=math.inf)
+        return {"features": dino.tokens(image[None])[0].half()}
 
-    return _stored(TOKENS, path, dino_identity(dino, short_side), store, compute)
+    return Entry("dino", image_bytes(path), dino_identity(dino, short_side), compute)
 
 
 def dino_identity(dino: Dino, short_side: int) -> Identity:
     """All that its tokens depend on besides the image."""
     return {"model": dino.name, "weights": dino.fingerprint, "short_side": short_side, **_WHOLE}
-
-
-def _stored(
-    kind: str, path: Path, identity: Identity, store: FeatureStore, compute: Callable[[], Tensor]
-) -> Tensor:
-    stored = store.get_or_compute(kind, image_bytes(path), identity, lambda: {"features": compute().half()})
-    return stored["features"]
 
 
 def _read(path: Path, short_side: int, patch: int, largest_factor: float) -> Float[Tensor, "3 h w"]:

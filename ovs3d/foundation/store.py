@@ -9,14 +9,16 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from tqdm import tqdm
 
 from ovs3d.atomic import atomic_file, remove_stale_files
 from ovs3d.errors import InputError
@@ -30,6 +32,18 @@ _OPTION = (
 _log = logging.getLogger(__name__)
 
 Identity = Mapping[str, str | int | float | bool | list]
+
+
+class Entry(NamedTuple):
+    """What a store keeps of an image, and how to compute it."""
+
+    kind: str
+    """First part of the name of the file, for instance ``clip-tiles``."""
+    image: bytes
+    """Of the image file."""
+    identity: Identity
+    """All else that the tensors depend on: model, fingerprint of the weights, parameters."""
+    compute: Callable[[], dict[str, Tensor]]
 
 
 class FeatureStore:
@@ -49,9 +63,7 @@ class FeatureStore:
         """The stored tensors, or those that ``compute`` returns, which are stored first.
 
         Args:
-            kind: first part of the file name, for instance ``clip-tiles``.
-            image: bytes of the image file.
-            identity: all else that the tensors depend on: model, fingerprint of the weights, parameters.
+            kind, image, identity: of an `Entry`.
             compute: called at most once.
 
         Returns:
@@ -60,7 +72,7 @@ class FeatureStore:
         Raises:
             InputError: the folder cannot be written, or the disk is full.
         """
-        path, key = self._entry(kind, image, identity)
+        path, key = self._file(kind, image, identity)
         stored = _read(path, key) if path.exists() else None
         if stored is not None:
             return stored
@@ -70,11 +82,25 @@ class FeatureStore:
             file.write(save(tensors, metadata={"ovs3d": _stamp(key, tensors)}))
         return tensors
 
-    def holds(self, kind: str, image: bytes, identity: Identity) -> bool:
-        """Whether there is a file of these. It is not read: if it is damaged, that shows when it is asked for."""
-        return self._entry(kind, image, identity)[0].exists()
+    def fill(self, entries: Iterable[Entry], total: int, name: str) -> None:
+        """Compute and keep what has no file, with a bar of progress.
 
-    def _entry(self, kind: str, image: bytes, identity: Identity) -> tuple[Path, str]:
+        Files are not read: if one is damaged, that shows when it is asked for.
+
+        Args:
+            entries: asked for one after the other, so that not all images are in memory.
+            total: their number.
+            name: of the bar.
+
+        Raises:
+            InputError: the folder cannot be written, or the disk is full.
+        """
+        for entry in tqdm(entries, name, total, unit="photo"):
+            path, _ = self._file(entry.kind, entry.image, entry.identity)
+            if not path.exists():
+                self.get_or_compute(*entry)
+
+    def _file(self, kind: str, image: bytes, identity: Identity) -> tuple[Path, str]:
         """A file, and all that it depends on."""
         key = _canonical(
             {"kind": kind, "image": _sha256(image), "identity": dict(identity), "format": FORMAT_VERSION}

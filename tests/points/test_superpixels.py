@@ -43,7 +43,6 @@ def photo(tmp_path) -> Path:
 @dataclass(frozen=True, eq=False)
 class Fixed(PhotoFeatures):
     grid: torch.Tensor
-    name = "fixed"
 
     @property
     def d(self) -> int:
@@ -52,8 +51,8 @@ class Fixed(PhotoFeatures):
     def map(self, photo: Path) -> torch.Tensor:
         return self.grid
 
-    def is_stored(self, photo: Path) -> bool:
-        return True
+    def fill(self, photos: list[Path]) -> None:
+        pass
 
 
 def test_superpixels_are_slics_with_the_published_settings_unless_others_are_asked_for(photo, tmp_path):

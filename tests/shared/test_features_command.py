@@ -20,7 +20,7 @@ from ovs3d.foundation.crops import TileSpec, resize
 from ovs3d.foundation.dense import dense_features
 from ovs3d.foundation.dino import ARCHITECTURES, load_dino
 from ovs3d.foundation.features_command import Features
-from ovs3d.foundation.maps import image_dino, scene_dense, scene_dino
+from ovs3d.foundation.maps import dino_entry, scene_dense, scene_dino
 from ovs3d.foundation.store import FeatureStore
 from ovs3d.foundation.weights import CLIP_WEIGHTS, DINO_WEIGHTS
 from ovs3d.images import read_image
@@ -132,7 +132,7 @@ def test_a_grid_covers_all_of_its_image(tmp_path, weights):
     pixels[:, 69:] = 255
     Image.fromarray(pixels.numpy()).save(tmp_path / "a.png")
     dino, store = load_dino(weights["dino"]), FeatureStore(tmp_path / "store")
-    grid = image_dino(dino, tmp_path / "a.png", store, 32)
+    grid = store.get_or_compute(*dino_entry(dino, tmp_path / "a.png", 32))["features"]
     assert grid.shape[:2] == (4, 12)  # 11.5
     seen = resize(read_image(tmp_path / "a.png"), 32, 96).permute(2, 0, 1) / 255
     assert (seen[:, :, 73:] > 0.9).all()

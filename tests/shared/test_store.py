@@ -14,7 +14,7 @@ import torch
 
 from ovs3d.errors import InputError
 from ovs3d.foundation import store as store_module
-from ovs3d.foundation.store import FeatureStore
+from ovs3d.foundation.store import Entry, FeatureStore
 
 IDENTITY = {"model": "fake", "weights": "ab12", "scales": [5, 7, 10], "ratio": 0.5, "flip": False}
 
@@ -81,15 +81,20 @@ def test_whatever_differs_is_computed_beside(tmp_path, kind, image, identity):
     assert_same(store.get_or_compute("clip", b"image", IDENTITY, never), make_tensors())
 
 
-def test_what_the_store_holds_is_told_without_reading_it(tmp_path):
+def test_what_has_no_file_is_computed_and_the_files_that_there_are_are_not_read(tmp_path, capsys):
     store = FeatureStore(tmp_path)
-    assert not store.holds("clip", b"image", IDENTITY)
     store.get_or_compute("clip", b"image", IDENTITY, make_tensors)
     only_file(tmp_path).write_bytes(b"")
-    assert store.holds("clip", b"image", IDENTITY)
-    assert not store.holds("dino", b"image", IDENTITY)
-    assert not store.holds("clip", b"imagf", IDENTITY)
-    assert not store.holds("clip", b"image", IDENTITY | {"extra": 0})
+    others = [
+        ("dino", b"image", IDENTITY),
+        ("clip", b"other", IDENTITY),
+        ("clip", b"image", IDENTITY | {"x": 0}),
+    ]
+    missing = [Entry(*other, lambda i=i: {"x": torch.full((2,), i)}) for i, other in enumerate(others)]
+    store.fill(iter([Entry("clip", b"image", IDENTITY, never), *missing]), 4, "some name")
+    assert "some name: 100%" in capsys.readouterr().err
+    for i, other in enumerate(others):
+        assert_same(store.get_or_compute(*other, never), {"x": torch.full((2,), i)})
 
 
 def test_files_of_two_runs_are_the_same_bytes(tmp_path):
