@@ -7,7 +7,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_THAT_KIND = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+"""A file where a folder is wanted, or the reverse."""
+_CURABLE = _FULL | _NOT_ALLOWED | _NOT_THAT_KIND
 
 
 class InputError(ValueError):
@@ -35,7 +39,7 @@ def exit_on_input_error() -> Iterator[None]:
     except (InputError, ImportError) as error:
         _exit(str(error))
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _CURABLE:
             raise
         _exit(f"{error.strerror}: {error.filename}" if error.filename else str(error))
 

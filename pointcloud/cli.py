@@ -88,8 +88,8 @@ class Evaluate(_Question):
     """What masks make of the labels of photos, as in pretrain cns: of CLIP's, or with --of photos or both of those that
     the run's network of photos gives."""
     margin: float = 0.0
-    """By how much the best class of a mask has to lead, for soft; masks where it does not have no answer. Not for
-    --of both."""
+    """By how much the best class of a mask has to lead, for soft; masks whose best class leads by less get no answer.
+    Not for --of both."""
     teacher: Teacher = field(default_factory=Teacher)
     masks: Masks = field(default_factory=Masks)
     pairs: Pairing = field(default_factory=Pairing)

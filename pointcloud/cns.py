@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,13 @@ from pointcloud.image_runs import ImageAbout, write_image_net
 from pointcloud.lightning_module import new_model
 from pointcloud.masks import check_masks, load_masks
 from pointcloud.model import PointModel
-from pointcloud.nets.photos import PhotoNet
+from pointcloud.nets.photos import STRIDE, PhotoNet
 from pointcloud.objectives.cns import latent_consistency, switched
 from pointcloud.objectives.labels import label_cross_entropy
-from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
+from pointcloud.pixel_labels import FOREIGN, PixelLabels, clip_labels
 from pointcloud.pretrain import PairedTraining, about_texts, photographed, say_if_never, taught_words, train
 from pointcloud.refine import UNSURE, decided, mean_in_masks, votes
-from pointcloud.runs import TEXT, text_embeddings, write_run
+from pointcloud.runs import TEXT, write_run
 from pointcloud.sam_features import SamFeatures, axes_of, load_sam_features
 from pointcloud.samples import Samples
 from pointcloud.teacher import Teacher, at_places, load_teacher
@@ -93,7 +94,9 @@ class CrossModal(PairedTraining):
             both, known = shown & inside, inside[shown]
             of_pixels = at_members(seen[LATENT], batch.photo[both], batch.place[both])
             of_points = felt[LATENT].float()[known]
-            agreed = latent_consistency(of_pixels, of_points, batch.latent[known] @ self.axes)
+            with self.full_precision():
+                of_sam = batch.latent[known] @ self.axes
+            agreed = latent_consistency(of_pixels, of_points, of_sam)
             parts["latent"] = self.command.latent.weight * agreed
         return parts
 
@@ -189,10 +192,9 @@ def cns(command: Cns) -> None:
     dataset = scans.index.dataset
     teacher = load_teacher(command.teacher, dataset.root)
     vocabulary = taught_words(command, dataset.classes)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
-    known = len(vocabulary.names)
     masks = None if command.refine == "none" else load_masks(command.masks, dataset.root)
-    labels = ClipLabels(text, known, masks, command.refine, command.margin, teacher=teacher)
+    template = command.teacher.template
+    labels = clip_labels(vocabulary, teacher, template, masks, command.refine, command.margin)
     learn(command, scans, labels, teacher, vocabulary)
 
 
@@ -211,7 +213,7 @@ def learn(
         InputError: more latent channels than SAM has, a backbone that cannot be taken, a file that cannot be read, or
             a run with other settings in the folder.
     """
-    sam = load_sam_features(command.latent, scans.index.dataset.root) if command.latent.weight else None
+    sam = _sam(command, scans) if command.latent.weight else None
     samples = CnsSamples(scans, command.pairs, command.photos, labels, command.image, sam, command.multi_view)
     heads = {TEXT: teacher.d}
     if sam is not None:
@@ -238,6 +240,12 @@ def learn(
         write_run(command.out, about, model)  # the last of all files: it says that there is a run
 
 
+def _sam(command: Cns, scans: Samples) -> SamFeatures:
+    """By default the one that finds the masks, if there is one."""
+    latent = replace(command.latent, weights=command.latent.weights or command.masks.weights)
+    return load_sam_features(latent, scans.index.dataset.root)
+
+
 @rank_zero_only
 def _say_size(sam: SamFeatures, photos: list[Path]) -> None:
     """What SAM's features take on the disk, before the first of them is computed."""
@@ -259,6 +267,10 @@ def _check(command: Cns) -> None:
     check_range("image.pixels", image.pixels, 1, 10**7)
     check_range("image.height", image.height, 32, 10**4)
     check_range("image.width", image.width, 32, 10**4)
+    if image.height % STRIDE or image.width % STRIDE:
+        raise InputError(
+            f"--image.height and --image.width are multiples of {STRIDE}, not {image.height} and {image.width}"
+        )
     check_range("image.jitter", image.jitter, 0, 1)
     check_range("latent.channels", command.latent.channels, 0, 10**4)
     check_range("latent.weight", command.latent.weight, 0, 1e6)
@@ -271,6 +283,8 @@ def _check(command: Cns) -> None:
         )
     if command.latent.weight and not command.latent.keep and command.fit.workers:
         raise InputError("--latent.no-keep asks SAM in each step: leave --fit.workers at 0")
+    if command.ema and not any(probabilities[1:]):
+        raise InputError("--ema is about labels of the networks: --switch-probs 1 0 0 takes none from them")
     if any(probabilities[1:]):
         say_if_never("switch-from", command.switch_from, command.fit)
 

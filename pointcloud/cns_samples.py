@@ -16,7 +16,7 @@ from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
 from pointcloud.pixel_labels import PixelLabels
 from pointcloud.recent import Recent
-from pointcloud.refine import normalised
+from pointcloud.refine import UNSURE, normalised
 from pointcloud.sam_features import SamFeatures
 from pointcloud.samples import collate, scan_file, starts
 
@@ -120,7 +120,11 @@ class CnsSamples(PhotoSamples):
         """What all photos of a frame together call its points."""
         if frame.name not in self._of_points:
             scores = votes_for_points(self.called, frame, scan, pair(scan, frame.photos, self.pairing))
-            self._of_points[frame.name] = self.called.labels(scores).short()
+            labels = self.called.labels(scores)
+            if self.called.refine == "hard":  # photos that disagree are no majority
+                first, second = scores.topk(2, dim=1).values.T
+                labels[first == second] = UNSURE
+            self._of_points[frame.name] = labels.short()
         return self._of_points[frame.name].long()
 
 

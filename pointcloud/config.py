@@ -178,7 +178,7 @@ class Masks:
     """What divides photos into masks, and where they are kept."""
 
     source: Literal["sam", "slic", "felzenszwalb"] = "sam"
-    """SAM; or, where there are no weights, segments by colour alone."""
+    """SAM; or segments by colour alone, which need no weights."""
     weights: str | None = None
     """Of SAM: mini, <architecture>/<tag> or <architecture>/<path>. Default: mini if ovs3d.yaml in the data set's
     folder names it, else vit_b/facebook."""

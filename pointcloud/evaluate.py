@@ -32,7 +32,7 @@ class Answer:
     truth: Int64[Tensor, " n"]
     """255 where there is none."""
     score: Float[Tensor, " n"]
-    """Probability of the predicted class among those that were asked for."""
+    """Probability of the predicted class among those that were asked for; 1 where there is none, as of photos."""
 
 
 def answers(run: Run, samples: Samples, vocabulary: Vocabulary, rotations: int = 1) -> Iterator[Answer]:

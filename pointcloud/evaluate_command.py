@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ovs3d.errors import InputError, check_range
 from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
-from pointcloud.config import Net
+from pointcloud import config
+from pointcloud.config import Net, Teacher
 from pointcloud.evaluate import PROTOCOL as POINTS
 from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
@@ -24,10 +23,11 @@ from pointcloud.evaluate_photos import NetworkLabels, labelled_photos, photo_ans
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import Index, read_index
 from pointcloud.masks import Masks, check_masks, load_masks
-from pointcloud.pixel_labels import ClipLabels
+from pointcloud.pairing import check_pairing
+from pointcloud.pixel_labels import clip_labels
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
-from pointcloud.runs import load_run, read_about, text_embeddings
+from pointcloud.runs import load_run, read_about
 from pointcloud.samples import Samples, any_labelled
 from pointcloud.teacher import load_teacher, photos_of
 
@@ -61,7 +61,10 @@ def evaluate(command: Evaluate) -> Path:
     check_range("margin", command.margin, 0, 1)
     if command.margin and command.refine != "soft":
         raise InputError("--margin is about --refine soft")
+    if command.refine == "none" and command.masks != config.Masks():
+        raise InputError("--masks is about --refine hard or soft")
     check_masks(command.masks)
+    check_pairing(command.pairs)
     positions = index.select(command.split)
     if not command.predictions and command.of != "photos" and not any_labelled(index, positions):
         raise InputError(
@@ -69,6 +72,7 @@ def evaluate(command: Evaluate) -> Path:
         )
     if command.shown or command.run_folder is None or command.of == "both":
         photos_of(index, positions)
+    command.out.mkdir(parents=True, exist_ok=True)  # if it cannot be, that is told before the work
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
     also: list[Callable[[Answer], None]] = []
@@ -127,14 +131,13 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
     if command.device is not None or command.rotations != 1:
         raise InputError("--device and --rotations are about a --run; CLIP's own device is --teacher.device")
     teacher = load_teacher(command.teacher, index.dataset.root)
-    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), command.teacher.template)
-    masks = _masks(command, index, positions)
-    clip = ClipLabels(text, len(vocabulary.names), masks, command.refine, command.margin, teacher=teacher)
+    masks, template = _masks(command, index, positions), command.teacher.template
+    clip = clip_labels(vocabulary, teacher, template, masks, command.refine, command.margin)
     samples = Samples(index, positions, Net(inputs=("one",)))
     if command.of == "photos":
         found = photo_answers(clip, index, positions)
     elif command.refine == "none":
-        found = projected(teacher, samples, command.pairs, text, len(vocabulary.distractors))
+        found = projected(teacher, samples, command.pairs, clip.text, len(vocabulary.distractors))
     else:
         found = projected_votes(clip, samples, command.pairs)
     weights = {"clip": teacher.clip.weights} | _of_masks(masks)
@@ -144,8 +147,14 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
 def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """A run: its network of points, that of photos, or both."""
     assert command.run_folder is not None
+    if command.teacher != Teacher():
+        raise InputError("--teacher is about CLIP's own labels, without a --run")
     if command.of == "points" and command.refine != "none":
         raise InputError("--refine is about what photos show: of a --run it goes with --of photos or both")
+    if command.of == "both" and command.refine == "hard":
+        raise InputError(
+            "--refine hard leaves no shares to average with those of points: --of both takes soft"
+        )
     if command.of == "both" and command.margin:
         raise InputError("--margin of a --run goes with --of photos alone")
     if command.of != "points" and command.rotations != 1:

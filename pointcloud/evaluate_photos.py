@@ -1,7 +1,7 @@
 """How well photos are segmented, by CLIP or by the network of photos of a run, and what both networks say together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from pointcloud.image_runs import ImageRun
 from pointcloud.index import IGNORE, Index
 from pointcloud.paired import paired_scans
 from pointcloud.pixel_labels import GridLabels, PixelLabels
+from pointcloud.recent import Recent
 from pointcloud.runs import TEMPERATURE, Run
 from pointcloud.samples import Samples
 
@@ -61,6 +62,8 @@ class NetworkLabels(GridLabels):
     """What the network of photos of a run calls them."""
 
     run: ImageRun
+    _grids: Recent[Path, Float[Tensor, "t gh gw"]] = field(default_factory=lambda: Recent(8), init=False)
+    """Each photo is asked once, its parts one after the other."""
 
     @property
     def temperature(self) -> float:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from ovs3d.errors import InputError
 from ovs3d.query import similarity
 from pointcloud.config import ImageNetworkName
-from pointcloud.nets.photos import PhotoNet
+from pointcloud.nets.photos import STRIDE, PhotoNet
 from pointcloud.runs import TEXT, read_network, write_network
 
 _KIND, _VERSION = "ovs3d image network", 1
@@ -29,7 +29,7 @@ class ImageAbout:
     weights: str
     """CLIP weights whose texts it answers to."""
     width: int
-    """Columns of the photos that it takes; rows are as many as keep the proportions."""
+    """Columns of the photos that it takes; rows are as many as keep the proportions, up to whole cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +43,10 @@ class ImageRun:
     def similarities(
         self, image: UInt8[Tensor, "h w 3"], embeddings: Float[Tensor, "t d"]
     ) -> Float[Tensor, "t gh gw"]:
-        """Cosines with texts on a coarse grid that covers the photo, which keeps its proportions."""
-        device = self.net.mean.device
-        size = [max(1, round(self.about.width * len(image) / image.shape[1])), self.about.width]
-        colours = tv.resize(image.permute(2, 0, 1), size, antialias=True).to(device).float() / 255
+        """Cosines with texts on a coarse grid that covers the photo, which nearly keeps its proportions."""
+        device, width = self.net.mean.device, self.about.width
+        height = STRIDE * max(1, round(width * len(image) / image.shape[1] / STRIDE))
+        colours = tv.resize(image.permute(2, 0, 1), [height, width], antialias=True).to(device).float() / 255
         features = self.net(colours[None])[TEXT][0].permute(1, 2, 0)
         return similarity(features, embeddings.to(device)).permute(2, 0, 1).cpu()
 

@@ -148,6 +148,10 @@ def read_index(path: Path, root: Path | None = None) -> Index:
     names, scenes, splits = zip(*head["frames"], strict=True)
     label_map = {int(raw): class_id for raw, class_id in head["label_map"].items()}
     dataset = DataSet(head["dataset"], root or Path(head["root"]), tuple(head["classes"]), label_map)
+    if not dataset.root.is_dir():
+        raise InputError(
+            f"no folder {dataset.root}: if the data set was moved, say with --root where it lies now"
+        )
     return Index(dataset, names, scenes, splits, tuple(lines))
 
 

@@ -160,6 +160,8 @@ def check_masks(settings: config.Masks) -> None:
         InputError: there is one.
     """
     check_range("masks.sam.points-per-side", settings.sam.points_per_side, 1, 1024)
+    check_range("masks.sam.pred-iou-thresh", settings.sam.pred_iou_thresh, 0, 1)
+    check_range("masks.sam.stability-score-thresh", settings.sam.stability_score_thresh, 0, 1)
     check_superpixels("masks.slic", settings.slic)
     check_range("masks.felzenszwalb.scale", settings.felzenszwalb.scale, 0, 1e9)
     check_range("masks.felzenszwalb.sigma", settings.felzenszwalb.sigma, 0, 1e3)

@@ -1,11 +1,12 @@
 """Which pixels of which photos show which points of a scan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from ovs3d.errors import check_range
 from ovs3d.geometry import Camera, pixel_from_camera, transform
 from ovs3d.images import read_depth
 from pointcloud.config import Pairing
@@ -29,6 +30,17 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.point)
+
+
+def check_pairing(how: Pairing) -> None:
+    """Refuse numbers by which no point finds a pixel.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name, value in asdict(how).items():
+        if name != "visibility":
+            check_range(f"pairs.{name.replace('_', '-')}", value, 0, 1 if name == "cover_rad" else 1e6)
 
 
 def pair(scan: Scan, photos: Sequence[Photo], how: Pairing = _AS_IS) -> Pairs:

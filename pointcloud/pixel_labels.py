@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -11,14 +10,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from ovs3d.foundation.store import Entry
+from ovs3d.foundation.store import Entry, Identity
 from ovs3d.images import image_bytes
+from ovs3d.prompts.templates import TemplateName
+from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import probabilities
 from pointcloud.config import Refine
 from pointcloud.frame import Photo
 from pointcloud.masks import Masks
 from pointcloud.recent import Recent
 from pointcloud.refine import UNSURE, decided, normalised, sums_of_masks, votes
+from pointcloud.runs import text_embeddings
 from pointcloud.teacher import Teacher, pixels_of, sample
 
 FOREIGN = -2
@@ -82,8 +84,12 @@ class PixelLabels(ABC):
 
     def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:
         """Class ids; -1: nothing, or not sure; -2: a distractor."""
+        if len(self.text) > self.known:  # distractors do not compete with each other
+            scores = torch.cat(
+                [scores[:, : self.known], scores[:, self.known :].amax(1, keepdim=True)], dim=1
+            )
         best = decided(scores, self.refine, self.margin)
-        return best.masked_fill(best >= self.known, FOREIGN)
+        return best.masked_fill(best == self.known, FOREIGN)
 
     def of(self, photo: Photo) -> Int64[Tensor, " n"]:
         """Class ids of all pixels of a photo, row by row; -1: no answer."""
@@ -140,6 +146,8 @@ class ClipLabels(GridLabels):
     """What CLIP calls them: the labels that training without labels has."""
 
     teacher: Teacher
+    words: Identity
+    """What the embeddings depend on, besides CLIP. These themselves have other last digits on other machines."""
 
     @property
     def temperature(self) -> float:
@@ -163,9 +171,28 @@ class ClipLabels(GridLabels):
         assert self.masks is not None, "votes of no masks"
         identity = {f"clip {name}": value for name, value in self.teacher.identity.items()}
         identity |= {f"masks {name}": value for name, value in self.masks.find.identity.items()}
-        identity |= {"text": sha256(self.text.numpy().tobytes()).hexdigest(), "refine": self.refine}
-        return Entry("votes", image_bytes(photo.path), identity, compute)
+        return Entry(
+            "votes", image_bytes(photo.path), {**identity, **self.words, "refine": self.refine}, compute
+        )
 
     def similarities(self, photo: Path) -> Float[Tensor, "t gh gw"]:
         features = F.normalize(self.teacher.map(photo).float(), dim=2)
         return (features @ self.text.T).permute(2, 0, 1)
+
+
+def clip_labels(
+    vocabulary: Vocabulary,
+    teacher: Teacher,
+    template: TemplateName,
+    masks: Masks | None,
+    how: Refine,
+    margin: float,
+) -> ClipLabels:
+    """What CLIP calls pixels, in these words."""
+    text = text_embeddings(vocabulary, teacher.clip.weights, torch.device("cpu"), template)
+    words = {
+        "words": [*map(list, vocabulary.words)],
+        "distractors": [*vocabulary.distractors],
+        "template": template,
+    }
+    return ClipLabels(text, len(vocabulary.names), masks, how, margin, teacher=teacher, words=words)

@@ -29,6 +29,7 @@ from pointcloud.objectives.clip2scene import (
 )
 from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
+from pointcloud.pairing import check_pairing
 from pointcloud.pixels import PixelFeatures
 from pointcloud.runs import TEXT, About, text_embeddings, write_run
 from pointcloud.samples import Samples, scan_file
@@ -225,6 +226,7 @@ def photographed(command: Pretraining) -> Samples:
     """
     check(command)
     check_range("photos", command.photos, 0, 10**6)
+    check_pairing(command.pairs)
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
     chosen = index.select("train", command.percent, command.share, command.share_from)

@@ -88,8 +88,8 @@ class Prompted(Pretraining):
     prompt: str | None = None
     """Classes that pixels are told apart by, such as "car; road; tree". Default: the data set's."""
     prompts: Path | None = None
-    """A file of them instead: one a line, or YAML with synonyms and distractors, whose pixels teach nothing. Or the
-    vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
+    """A file of them instead: one a line, or YAML with synonyms, and with distractors, whose pixels teach nothing. Or
+    the vocabulary of a data set that comes with the package, such as nuscenes16 or scannet20."""
 
 
 @dataclass(frozen=True, kw_only=True)

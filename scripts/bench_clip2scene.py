@@ -268,7 +268,7 @@ class BenchClip2Scene(BenchWorlds):
 
     def _evaluated(self, name: KindName, run: Path | None, out: Path) -> dict:
         """The report of a run, or of CLIP alone, on worlds that nothing was tuned on."""
-        index, teacher = index_of(self.work, name, "test"), KINDS[name].teacher
+        index, teacher = index_of(self.work, name, "test"), Teacher() if run else KINDS[name].teacher
         asked = Evaluate(
             run_folder=run, index=index, out=out / "test", split="test", shown=True, teacher=teacher
         )

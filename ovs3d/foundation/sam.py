@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -92,8 +92,9 @@ def _image_encoder(config: SamConfig) -> ImageEncoderViT:
     )
 
 
+@lru_cache(maxsize=1)
 def load_sam(weights: str = SAM_WEIGHTS, device: str | torch.device = "cpu") -> LoadedSam:
-    """A SAM with the weights of a file.
+    """A SAM with the weights of a file; the last one stays, for masks and features are often asked of the same.
 
     Args:
         weights: ``mini``, or one of ``ARCHITECTURES`` and a tag, path or URL (see ``foundation.weights``).

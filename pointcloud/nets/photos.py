@@ -39,6 +39,8 @@ _BUILDERS = {
     "deeplabv3-resnet101": segmentation.deeplabv3_resnet101,
     "lraspp-mobilenet": _small_lraspp,
 }
+STRIDE = 16
+"""Pixels on a side of the coarsest features: photos of whole such squares are what the answers cover exactly."""
 _FINE, _MIXED = 16, 64
 """Channels of the features that are 4 times as coarse as the photo, and of what is mixed from all."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

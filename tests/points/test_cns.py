@@ -27,10 +27,10 @@ from pointcloud.nets.photos import PhotoNet
 from pointcloud.objectives.cns import latent_consistency, switched
 from pointcloud.objectives.labels import label_cross_entropy
 from pointcloud.photo_crops import PhotoCrop, draw, in_other_light
-from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels
+from pointcloud.pixel_labels import FOREIGN, ClipLabels, PixelLabels, clip_labels
 from pointcloud.pretrain_command import Cns
 from pointcloud.refine import votes_of_labels
-from pointcloud.runs import TEXT, text_embeddings
+from pointcloud.runs import TEXT
 from pointcloud.sam_features import load_sam_features, principal_axes
 from pointcloud.samples import Samples
 from pointcloud.teacher import load_teacher
@@ -176,10 +176,10 @@ def cns_samples(index, **changes) -> CnsSamples:
     scans = Samples(read_index(index), range(4), Net(voxel_size_m=0.3), Augment())
     root = scans.index.dataset.root
     teacher = load_teacher(Teacher(), root)
-    text = text_embeddings(Vocabulary(("green floor", "red box")), "mini", torch.device("cpu"))
+    words = Vocabulary(("green floor", "red box"))
     masks = load_masks(Masks("felzenszwalb", felzenszwalb=Felzenszwalb(scale=50.0)), root)
     fields = {
-        "called": ClipLabels(text, 2, masks, teacher=teacher),
+        "called": clip_labels(words, teacher, "none", masks, "hard", 0.1),
         "image": ImageNetwork("deeplabv3-mobilenet", height=48, width=64, pixels=100),
         "sam": None,
         "photos_each": 0,
@@ -225,7 +225,7 @@ def test_a_large_photo_is_called_the_same_in_parts(refine, index, monkeypatch):
     samples = cns_samples(index)
     clip, photo = samples.called, samples.samples.frame(0).photos[0]
     masks = None if refine == "none" else clip.masks
-    whole, parts = (ClipLabels(clip.text, 2, masks, refine, teacher=clip.teacher) for _ in range(2))
+    whole, parts = (replace(clip, masks=masks, refine=refine) for _ in range(2))
     expected = whole.of(photo)
     assert set(expected.tolist()) >= {0, 1}
     monkeypatch.setattr("pointcloud.pixel_labels._PIXELS", 1000)
@@ -263,21 +263,29 @@ def test_votes_of_masks_are_found_once_for_each_vocabulary(index, monkeypatch):
     samples = cns_samples(index)
     clip, photo = samples.called, samples.samples.frame(0).photos[0]
     found = clip.votes_of_masks(photo)
-    other = replace(clip, text=clip.text.flip(0)).votes_of_masks(photo)
+    turned = clip_labels(
+        Vocabulary(("red box", "green floor")), clip.teacher, "none", clip.masks, "hard", 0.1
+    )
+    other = turned.votes_of_masks(photo)
     torch.testing.assert_close(other, found.flip(1))
     soft = replace(clip, refine="soft").votes_of_masks(photo)
     assert not torch.equal(soft, found)
     monkeypatch.setattr(ClipLabels, "votes_of_pixels", None)
-    assert torch.equal(cns_samples(index).called.votes_of_masks(photo), found)
+    again = cns_samples(index).called
+    elsewhere = replace(again, text=again.text * (1 + 1e-6))  # as another machine would embed the same words
+    for each in (again, elsewhere):
+        assert torch.equal(each.votes_of_masks(photo), found)
+    with pytest.raises(TypeError):
+        replace(again, words=again.words | {"template": "photo"}).votes_of_masks(photo)
 
 
 def test_what_pixels_are_called_is_prepared_and_not_worked_out_in_training(index, tmp_path, monkeypatch):
     def samples(feature_dir: Path) -> CnsSamples:
         masks = load_masks(Masks("felzenszwalb", feature_dir=feature_dir), root)
         teacher = load_teacher(Teacher(feature_dir=feature_dir), root)
-        return cns_samples(index, called=ClipLabels(text, 2, masks, teacher=teacher))
+        return cns_samples(index, called=replace(clip, masks=masks, teacher=teacher))
 
-    text, root = cns_samples(index).called.text, read_index(index).dataset.root
+    clip, root = cns_samples(index).called, read_index(index).dataset.root
     expected = samples(tmp_path / "unprepared")[0, 0].label
     assert set(expected.tolist()) == {0, 1}
     samples(tmp_path / "prepared").prepare()
@@ -298,7 +306,7 @@ def test_what_is_prepared_is_not_read_again_but_for_a_few_masks(index, tmp_path,
     sam = load_sam_features(Latent(feature_dir=tmp_path), root)
     monkeypatch.setattr("pointcloud.masks._PHOTOS_TO_TELL", 1)
     monkeypatch.setattr("ovs3d.foundation.store.safe_open", opened)
-    called = ClipLabels(cns_samples(index).called.text, 2, masks, teacher=teacher)
+    called = replace(cns_samples(index).called, masks=masks, teacher=teacher)
     samples = cns_samples(index, called=called, sam=sam)
     samples.prepare()
     files = sorted(tmp_path.iterdir())
@@ -315,12 +323,19 @@ def test_what_is_prepared_is_not_read_again_but_for_a_few_masks(index, tmp_path,
 def test_distractors_and_unsure_masks_teach_nothing(index):
     whole = cns_samples(index)
     clip = whole.called
-    distracted = ClipLabels(clip.text, 1, clip.masks, teacher=clip.teacher)
-    unsure = ClipLabels(clip.text, 2, clip.masks, "soft", 0.9999, teacher=clip.teacher)
+    distracted = replace(clip, known=1)
+    unsure = replace(clip, refine="soft", margin=0.9999)
     sure, one, none = (cns_samples(index, called=each)[0, 0].label for each in (clip, distracted, unsure))
     assert set(sure.tolist()) == {0, 1}
     assert one.tolist() == torch.where(sure == 1, FOREIGN, sure).tolist()
     assert (none == -1).all()
+
+
+def test_distractors_that_are_much_alike_are_distractors_still(index):
+    called = replace(cns_samples(index).called, text=torch.eye(4), known=2, refine="soft", margin=0.1)
+    shares = [[0.1, 0.0, 0.44, 0.46], [0.4, 0.0, 0.25, 0.35], [0.6, 0.0, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0]]
+    assert called.labels(torch.tensor(shares)).tolist() == [FOREIGN, -1, 0, -1]
+    assert replace(called, refine="hard").labels(torch.tensor(shares)).tolist() == [FOREIGN, 0, 0, -1]
 
 
 def test_distractors_teach_nothing_when_labels_switch_either(index):
@@ -379,6 +394,25 @@ def test_points_are_called_what_all_photos_together_call_them(index):
     labels = dict(zip(batch.point[shown].tolist(), batch.label[shown].tolist(), strict=True))
     assert len(both) > 50
     assert all(labels[point] == said[1][point] for point in both)  # two votes of three
+
+
+class TwoPhotos(ThreePhotos):
+    """Those of which each point has one vote."""
+
+    def frame(self, item: int) -> Frame:
+        frame = super().frame(item)
+        return replace(frame, photos=frame.photos[:2])
+
+
+def test_photos_that_disagree_by_hard_votes_say_nothing_together(index):
+    samples = cns_samples(index, multi_view=True)
+    scans = TwoPhotos(samples.samples.index, range(4), samples.samples.net, Augment())
+    by_itself, batch = (replace(samples, samples=scans, multi_view=each)[0, 0] for each in (False, True))
+    first, second = ((batch.photo == photo) & (batch.point >= 0) for photo in range(2))
+    assert torch.equal(batch.point[first], batch.point[second])
+    said, other = by_itself.label[first], by_itself.label[second]
+    assert 0 < (said != other).sum() < len(said)
+    assert batch.label[first].tolist() == torch.where(said == other, said, -1).tolist()
 
 
 def test_some_of_the_photos_are_drawn_for_a_step(index):

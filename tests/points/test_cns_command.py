@@ -179,7 +179,7 @@ def test_the_answer_of_both_networks_is_of_the_mean_of_their_probabilities(secon
 def test_masks_make_clip_better(labelled, tmp_path):
     of_photos, of_points = {}, {}
     for refine in ("none", "hard", "soft"):
-        flags = [*MASKS, "--refine", refine]
+        flags = [*MASKS, "--refine", refine] if refine != "none" else []
         of_photos[refine] = measured(labelled, tmp_path / f"photos {refine}", "--of", "photos", *flags)[
             "metrics"
         ]
@@ -202,7 +202,7 @@ def test_masks_make_what_a_network_says_of_photos_better(trained, labelled, tmp_
         return torch.stack([~red, red]).float()
 
     monkeypatch.setattr(ImageRun, "similarities", noisy)
-    for of in ("photos", "both"):
+    for of, ways in (("photos", ("hard", "soft")), ("both", ("soft",))):
         found = {
             refine: measured(
                 labelled,
@@ -211,13 +211,13 @@ def test_masks_make_what_a_network_says_of_photos_better(trained, labelled, tmp_
                 str(trained),
                 "--of",
                 of,
-                *MASKS,
+                *(MASKS if refine != "none" else ()),
                 "--refine",
                 refine,
             )["metrics"]["miou"]
-            for refine in ("none", "hard", "soft")
+            for refine in ("none", *ways)
         }
-        assert min(found["hard"], found["soft"]) > found["none"]
+        assert min(found[refine] for refine in ways) > found["none"]
 
 
 def test_the_report_names_sam_where_it_found_the_masks(labelled, tmp_path):
@@ -228,10 +228,21 @@ def test_the_report_names_sam_where_it_found_the_masks(labelled, tmp_path):
     assert measured(labelled, tmp_path / "colours", *flags, *MASKS)["weights"] == {"clip": "mini"}
 
 
+NO_MASK = [
+    f"--masks.sam.{each}" for each in ("points-per-side=1", "pred-iou-thresh=1", "stability-score-thresh=1")
+]
 MISTAKES = {
     "shares": (["--switch-probs", "0.5", "0.5", "0.5"], "--switch-probs are three shares that sum to 1"),
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
     "slow": (["--ema", "1"], "--ema is from 0 to 0.999999, not 1.0"),
+    "never asked": (["--switch-probs", "1", "0", "0"], "--ema is about labels of the networks"),
+    "cells": (["--image.height", "40"], "multiples of 16, not 40 and 64"),
+    "covers all": (["--pairs.cover-rad", "nan"], "--pairs.cover-rad is from 0 to 1, not nan"),
+    "sure of nothing": (["--masks.sam.pred-iou-thresh", "nan"], "--masks.sam.pred-iou-thresh is from 0"),
+    "steady": (["--masks.sam.stability-score-thresh", "2"], "stability-score-thresh is from 0 to 1"),
+    "a file": (["--out", "{tmp}/file"], "/file"),
+    "elsewhere": (["--root", "{tmp}/none"], "say with --root where it lies now"),
+    "folder of words": (["--prompts", "{tmp}"], "Is a directory"),
     "pixels": (["--image.pixels", "0"], "--image.pixels is from 1"),
     "never before": (["--switch-from", "-1"], "--switch-from is from 0"),
     "not a share": (["--switch-probs", "nan", "0", "0"], "--switch-probs are three shares"),
@@ -247,7 +258,7 @@ MISTAKES = {
     "blur": (["--masks.felzenszwalb.sigma", "-1"], "--masks.felzenszwalb.sigma is from 0"),
     "one class": (["--prompt", "table"], "one class, table, has nothing to be told apart from"),
     "no mask": (
-        ["--masks.source", "sam", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
+        ["--masks.source", "sam", *NO_MASK],
         "no mask in any of",
     ),
     "sam": (["--latent.weights", "vit_x/none"], "vit_x"),
@@ -257,9 +268,10 @@ MISTAKES = {
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_mistakes_give_one_line(kind, index, tmp_path, capsys):
     flags, expected = MISTAKES[kind]
-    line = ["pretrain", *FLAGS, *(each.format(tmp=tmp_path) for each in flags)]
+    (tmp_path / "file").write_text("")
+    line = ["pretrain", *FLAGS, "--index", str(index), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match=r"^2$"):
-        main([*line, "--index", str(index), "--out", str(tmp_path / "out")])
+        main([*line, *(each.format(tmp=tmp_path) for each in flags)])
     assert expected in capsys.readouterr().err
 
 
@@ -300,6 +312,20 @@ def test_points_learn_the_same_in_two_processes(index, tmp_path):
         assert difference <= 1e-3 * value.abs().max(), name
 
 
+@pytest.mark.slow
+def test_both_networks_learn_in_two_processes(trained, index, tmp_path):
+    """Each has a scan of every step of two; photos have norms of their own in each, so losses are only nearly alike."""
+    line = ["pretrain", *FLAGS, "--photos", "0", "--image.name", "lraspp-mobilenet", "--index", str(index)]
+    line += ["--out", str(tmp_path), "--fit.devices", "2", "--fit.batch-size", "1"]
+    subprocess.run([str(Path(sys.executable).parent / "ovs3d-points"), *line], check=True)
+    assert load_image_run(tmp_path, torch.device("cpu")).about.name == "lraspp-mobilenet"
+    for name in ("pixels", "points", "latent"):
+        expected, found = losses(trained, name), losses(tmp_path, name)
+        assert found.keys() == expected.keys()
+        assert np.isfinite(list(found.values())).all()
+    assert losses(tmp_path, "points")[0] == pytest.approx(losses(trained, "points")[0], rel=0.1)
+
+
 def test_training_in_less_precision_with_workers_finds_the_same_classes(trained, labelled, index, tmp_path):
     flags = ["--fit.precision", "bf16-mixed", "--fit.workers", "1"]
     out = pretrained([*FLAGS, *flags], index, tmp_path / "run")
@@ -337,6 +363,11 @@ QUESTIONS = {
         ["--run", "{run}", "--of", "both", "--rotations", "2"],
         "it goes with --of points alone",
     ),
+    "hard both": (["--run", "{run}", "--of", "both", "--refine", "hard"], "--of both takes soft"),
+    "teacher of a run": (["--run", "{run}", "--teacher.template", "photo"], "--teacher is about CLIP's own"),
+    "masks for nothing": ([*MASKS], "--masks is about --refine hard or soft"),
+    "hidden by all": (["--pairs.cover-tolerance-m", "-1"], "--pairs.cover-tolerance-m is from 0"),
+    "a file": (["--out", "{points}/run.json"], "run.json"),
     "refined points": (["--run", "{run}", "--refine", "hard"], "it goes with --of photos or both"),
     "lead of both": (
         ["--run", "{run}", "--of", "both", "--refine", "soft", "--margin", "0.1"],
@@ -345,7 +376,7 @@ QUESTIONS = {
     "lead": (["--refine", "soft", "--margin", "5"], "--margin is from 0 to 1"),
     "lead of all members": (["--refine", "hard", "--margin", "0.5"], "--margin is about --refine soft"),
     "no mask": (
-        ["--refine", "hard", "--masks.sam.points-per-side", "2", "--masks.sam.pred-iou-thresh", "2"],
+        ["--refine", "hard", *NO_MASK],
         "no mask in any of",
     ),
     "predictions of photos": (
