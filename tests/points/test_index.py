@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,10 +102,14 @@ def test_the_comparison_of_frames_sees_a_difference(tmp_path, frame):
 
 def test_a_moved_data_set_is_found_under_its_new_root(tmp_path, frame):
     write_index(tmp_path / "index.jsonl", dataset(tmp_path), [frame])
-    moved = read_index(tmp_path / "index.jsonl", root=Path("/elsewhere"))[0]
-    assert moved.scan.labels == Path("/elsewhere/a_labels.bin")
-    assert moved.photos[0].depth.path == Path("/elsewhere/a_depth.png")
-    assert moved.photos[0].labels == Path("/elsewhere/a_mask.png")
+    root = tmp_path / "elsewhere"
+    with pytest.raises(InputError, match=r"elsewhere: .* --root"):
+        read_index(tmp_path / "index.jsonl", root)
+    root.mkdir()
+    moved = read_index(tmp_path / "index.jsonl", root)[0]
+    assert moved.scan.labels == root / "a_labels.bin"
+    assert moved.photos[0].depth.path == root / "a_depth.png"
+    assert moved.photos[0].labels == root / "a_mask.png"
 
 
 def test_no_frames_and_names_that_come_twice_are_errors_and_write_nothing(tmp_path, frame):
