@@ -159,6 +159,7 @@ def check(command: Training) -> None:
     check_range("net.first-kernel", net.first_kernel, 1, 7)
     check_range("net.voxel-size-m", net.voxel_size_m, 1e-4, 1e3)
     check_range("augment.scale", command.augment.scale, 0, 0.99)
+    check_range("augment.shift-voxels", command.augment.shift_voxels, 0, 1e6)
     if net.first_kernel % 2 == 0:
         raise InputError(f"--net.first-kernel is odd, not {net.first_kernel}")
     if not net.inputs:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ovs3d.device import usable_device
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.foundation.clip import Clip, load_clip
 from ovs3d.foundation.dense_options import MASKCLIP, DenseOptions
 from ovs3d.foundation.dino import Dino, load_dino
@@ -201,8 +201,9 @@ def load_teacher(settings: config.Teacher, root: Path) -> Teacher:
     """The teacher of the data set in ``root``.
 
     Raises:
-        InputError: unknown weights, or a device that is not there.
+        InputError: unknown weights, a device that is not there, or photos that are to have no pixels.
     """
+    check_range("teacher.short-side", settings.short_side, 1, 10**5)
     clip = load_clip(clip_weights(settings.weights, root), usable_device(settings.device))
     if not settings.normalize:
         clip = replace(clip, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -213,8 +214,9 @@ def load_backbone(settings: config.Backbone, root: Path) -> Backbone:
     """The image backbone of the data set in ``root``.
 
     Raises:
-        InputError: unknown weights, or a device that is not there.
+        InputError: unknown weights, a device that is not there, or photos that are to have no pixels.
     """
+    check_range("backbone.short-side", settings.short_side, 1, 10**5)
     weights = settings.weights or dino_beside(read_settings(root).weights)
     dino = load_dino(weights, usable_device(settings.device))
     return Backbone(dino, store_of(settings.feature_dir, root), settings.short_side)

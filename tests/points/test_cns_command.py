@@ -236,6 +236,7 @@ MISTAKES = {
     "negative share": (["--switch-probs", "1.5", "-0.5", "0"], "--switch-probs are three shares"),
     "slow": (["--ema", "1"], "--ema is from 0 to 0.999999, not 1.0"),
     "never asked": (["--switch-probs", "1", "0", "0"], "--ema is about labels of the networks"),
+    "nothing to see": (["--teacher.short-side", "0"], "--teacher.short-side is from 1"),
     "cells": (["--image.height", "40"], "multiples of 16, not 40 and 64"),
     "covers all": (["--pairs.cover-rad", "nan"], "--pairs.cover-rad is from 0 to 1, not nan"),
     "sure of nothing": (["--masks.sam.pred-iou-thresh", "nan"], "--masks.sam.pred-iou-thresh is from 0"),

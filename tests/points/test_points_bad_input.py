@@ -159,6 +159,7 @@ NUMBERS = {
     "--fit.lr": "-1",
     "--fit.lr-head": "-1",
     "--fit.weight-decay": "-1",
+    "--augment.shift-voxels": "nan",
     "--net.bn-momentum": "2",
     "--net.voxel-size-m": "0",
     "--net.first-kernel": "4",
