@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Numbers of errors that say that no more can be written."""
 _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NOT_THAT_KIND = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
 """A file where a folder is wanted, or the reverse."""
-_CURABLE = _FULL | _NOT_ALLOWED | _NOT_THAT_KIND
+_CURABLE = FULL | _NOT_ALLOWED | _NOT_THAT_KIND
 
 
 class InputError(ValueError):

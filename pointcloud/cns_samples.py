@@ -16,9 +16,12 @@ from pointcloud.pairing import Pairs, pair
 from pointcloud.photo_crops import draw, in_other_light
 from pointcloud.pixel_labels import PixelLabels
 from pointcloud.recent import Recent
-from pointcloud.refine import UNSURE, normalised
+from pointcloud.refine import normalised
 from pointcloud.sam_features import SamFeatures
 from pointcloud.samples import collate, scan_file, starts
+
+_LESS_THAN_A_VOTE = 1e-4
+"""Of the photos of a frame: where as many say something else, there is no majority."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +123,7 @@ class CnsSamples(PhotoSamples):
         """What all photos of a frame together call its points."""
         if frame.name not in self._of_points:
             scores = votes_for_points(self.called, frame, scan, pair(scan, frame.photos, self.pairing))
-            labels = self.called.labels(scores)
-            if self.called.refine == "hard":  # photos that disagree are no majority
-                first, second = scores.topk(2, dim=1).values.T
-                labels[first == second] = UNSURE
-            self._of_points[frame.name] = labels.short()
+            self._of_points[frame.name] = self.called.labels(scores, hard_margin=_LESS_THAN_A_VOTE).short()
         return self._of_points[frame.name].long()
 
 

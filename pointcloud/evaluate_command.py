@@ -15,7 +15,6 @@ from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
-from pointcloud.config import Net, Teacher
 from pointcloud.evaluate import PROTOCOL as POINTS
 from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
@@ -133,7 +132,7 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
     teacher = load_teacher(command.teacher, index.dataset.root)
     masks, template = _masks(command, index, positions), command.teacher.template
     clip = clip_labels(vocabulary, teacher, template, masks, command.refine, command.margin)
-    samples = Samples(index, positions, Net(inputs=("one",)))
+    samples = Samples(index, positions, config.Net(inputs=("one",)))
     if command.of == "photos":
         found = photo_answers(clip, index, positions)
     elif command.refine == "none":
@@ -147,7 +146,7 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
 def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Vocabulary) -> _Asked:
     """A run: its network of points, that of photos, or both."""
     assert command.run_folder is not None
-    if command.teacher != Teacher():
+    if command.teacher != config.Teacher():
         raise InputError("--teacher is about CLIP's own labels, without a --run")
     if command.of == "points" and command.refine != "none":
         raise InputError("--refine is about what photos show: of a --run it goes with --of photos or both")

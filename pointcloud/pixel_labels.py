@@ -82,13 +82,13 @@ class PixelLabels(ABC):
             found[~inside] = self.votes_of_pixels(photo, row_col[~inside])
         return found
 
-    def labels(self, scores: Float[Tensor, "n t"]) -> Int64[Tensor, " n"]:
-        """Class ids; -1: nothing, or not sure; -2: a distractor."""
+    def labels(self, scores: Float[Tensor, "n t"], hard_margin: float = 0.0) -> Int64[Tensor, " n"]:
+        """Class ids; -1: nothing, or not sure, as `decided` says; -2: a distractor."""
         if len(self.text) > self.known:  # distractors do not compete with each other
             scores = torch.cat(
                 [scores[:, : self.known], scores[:, self.known :].amax(1, keepdim=True)], dim=1
             )
-        best = decided(scores, self.refine, self.margin)
+        best = decided(scores, self.refine, self.margin, hard_margin)
         return best.masked_fill(best == self.known, FOREIGN)
 
     def of(self, photo: Photo) -> Int64[Tensor, " n"]:

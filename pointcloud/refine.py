@@ -29,9 +29,16 @@ def votes_of_labels(labels: Int64[Tensor, " n"], k: int) -> Float[Tensor, "n k"]
     return F.one_hot(labels.clamp_min(0), k).float() * (labels >= 0)[:, None]
 
 
-def decided(scores: Float[Tensor, "n k"], how: Refine, margin: float) -> Int64[Tensor, " n"]:
-    """The class that votes are for, -1 where there are none; if they are soft, also where it leads too little."""
-    return leading(scores, margin if how == "soft" else 0.0)
+def decided(
+    scores: Float[Tensor, "n k"], how: Refine, margin: float, hard_margin: float = 0.0
+) -> Int64[Tensor, " n"]:
+    """The class that votes are for, -1 where there are none, or where it leads too little.
+
+    Args:
+        margin: by how much it has to lead if votes are soft.
+        hard_margin: the same if they are not; with 0 the lowest id wins a tie.
+    """
+    return leading(scores, margin if how == "soft" else hard_margin)
 
 
 def mean_in_masks(scores: Float[Tensor, "n k"], mask: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:

@@ -4,7 +4,6 @@ A file is named after everything that its content depends on: the image's bytes,
 its parameters. So nothing is ever out of date, and scenes of the same name do not meet.
 """
 
-import errno
 import hashlib
 import json
 import logging
@@ -21,10 +20,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovs3d.atomic import atomic_file, remove_stale_files
-from ovs3d.errors import InputError
+from ovs3d.errors import FULL, InputError
 
 FORMAT_VERSION = 1
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _OPTION = (
     "--feature-dir (of ns-train: --pipeline.datamanager.feature-dir; of ovs3d-points: --teacher.feature-dir, "
     "--masks.feature-dir or --latent.feature-dir)"
@@ -123,7 +121,7 @@ class FeatureStore:
         try:
             yield
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise InputError(
                     f"no space left for features in {self.folder} ({error.strerror}); what was finished is "
                     f"kept: free some space or choose another folder with {_OPTION}, then run it again"

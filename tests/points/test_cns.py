@@ -413,6 +413,8 @@ def test_photos_that_disagree_by_hard_votes_say_nothing_together(index):
     said, other = by_itself.label[first], by_itself.label[second]
     assert 0 < (said != other).sum() < len(said)
     assert batch.label[first].tolist() == torch.where(said == other, said, -1).tolist()
+    distracted = replace(samples, samples=scans, called=replace(samples.called, known=0))[0, 0]
+    assert (distracted.label == FOREIGN).all()  # they agree that it is no class
 
 
 def test_some_of_the_photos_are_drawn_for_a_step(index):
