@@ -59,5 +59,8 @@ def command_line() -> Iterator[None]:
 
 def _exit(message: str) -> None:
     line = " ".join(message.split())
+    if "tqdm" in sys.modules:  # a bar of progress that stands in the last line would be written over
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
     print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2)

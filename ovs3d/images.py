@@ -120,7 +120,7 @@ def _image_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such image") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
+        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
 
 
 def _refuse_deep(path: Path, image: Image.Image) -> None:

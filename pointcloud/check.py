@@ -1,13 +1,13 @@
 """Cheap checks of a frame's files, so that a broken one is told before a training starts and not in its third hour."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovs3d.errors import InputError
 from ovs3d.images import image_size
 from pointcloud.frame import Frame, Photo, ScanFile
-from pointcloud.index import DataSet
+from pointcloud.index import DataSet, Index
 from pointcloud.label_files import count_labels
 from pointcloud.scans import format_of, read_scan
 
@@ -49,6 +49,20 @@ def check_frame(frame: Frame, dataset: DataSet, read: bool = False) -> Checked:
         usable = False
     kept = replace(frame, sweeps=sweeps, photos=photos) if usable else None
     return Checked(kept, tuple(problems))
+
+
+def check_photos(index: Index, positions: Iterable[int]) -> None:
+    """Check that the photos of some frames still are what the index says, before they are worked on.
+
+    Raises:
+        InputError: one is not, or is not there.
+    """
+    for position in positions:
+        for photo in index[position].photos:
+            try:
+                _check_photo(photo)
+            except InputError as error:
+                raise InputError(f"{error}; if photos were changed, index the data set again") from error
 
 
 def _check_scan(file: ScanFile, dataset: DataSet, read: bool) -> None:

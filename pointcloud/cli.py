@@ -81,7 +81,8 @@ class Evaluate(_Question):
     rotations: int = 1
     """Mean over so many turned copies of each scan."""
     predictions: bool = False
-    """Also write the labels of each scan, as the data set's own benchmark wants them."""
+    """Also write the labels of each scan, as the data set's own benchmark wants them, or else class ids: int16 .npy
+    files, -1 where there is no answer. Of photos: PNGs of class ids."""
     shown: bool = False
     """Also measure the points that a photo shows by themselves: CLIP alone has no answer for others."""
     refine: Refine = "none"
@@ -92,6 +93,7 @@ class Evaluate(_Question):
     Not for --of both."""
     teacher: Teacher = field(default_factory=Teacher)
     masks: Masks = field(default_factory=Masks)
+    """Default: those that the run learnt from, if it did."""
     pairs: Pairing = field(default_factory=Pairing)
 
     def run(self) -> None:

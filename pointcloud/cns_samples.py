@@ -50,8 +50,12 @@ class MemberBatch(PhotoBatch):
 
     @property
     def shown(self) -> Int64[Tensor, " m"]:
-        """Rows of the points that members show."""
         return self.point[self.point >= 0]
+
+    def learnt_from(self) -> dict[tuple[str, str], tuple[int, int]]:
+        named = int((self.label >= 0).sum()), len(self.label)
+        cure = "look at the classes, and lower --margin"
+        return super().learnt_from() | {("pixels have a label", cure): named}
 
 
 @dataclass(frozen=True, eq=False)

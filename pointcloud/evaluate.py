@@ -14,6 +14,7 @@ from ovs3d.eval.miou import miou, pixel_accuracy
 from ovs3d.prompts.vocabulary import Vocabulary
 from ovs3d.query import labels
 from pointcloud.config import Augment, Pairing
+from pointcloud.frame import Photo
 from pointcloud.index import IGNORE, Index
 from pointcloud.pairing import pair
 from pointcloud.runs import Run
@@ -33,6 +34,8 @@ class Answer:
     """255 where there is none."""
     score: Float[Tensor, " n"]
     """Probability of the predicted class among those that were asked for; 1 where there is none, as of photos."""
+    photo: Photo | None = None
+    """Whose pixels these are, row by row; None: points."""
 
 
 def answers(run: Run, samples: Samples, vocabulary: Vocabulary, rotations: int = 1) -> Iterator[Answer]:

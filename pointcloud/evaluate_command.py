@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,14 @@ from ovs3d.eval.confusion import Confusion
 from ovs3d.eval.environment import environment
 from ovs3d.eval.miou import miou, pixel_accuracy, segmentation_metrics
 from ovs3d.eval.report import Report
+from ovs3d.outputs.folder import usable_folder
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
+from pointcloud.check import check_photos
 from pointcloud.evaluate import PROTOCOL as POINTS
 from pointcloud.evaluate import Answer, OfShown, answers, confusion_of
 from pointcloud.evaluate_photos import PROTOCOL as PIXELS
-from pointcloud.evaluate_photos import NetworkLabels, labelled_photos, photo_answers, together
+from pointcloud.evaluate_photos import NetworkLabels, Placed, asked_photos, photo_answers, together
 from pointcloud.image_runs import load_image_run
 from pointcloud.index import Index, read_index
 from pointcloud.masks import Masks, check_masks, load_masks
@@ -26,7 +28,7 @@ from pointcloud.pairing import check_pairing
 from pointcloud.pixel_labels import clip_labels
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
-from pointcloud.runs import load_run, read_about
+from pointcloud.runs import About, load_run, read_about
 from pointcloud.samples import Samples, any_labelled
 from pointcloud.teacher import load_teacher, photos_of
 
@@ -55,8 +57,8 @@ def evaluate(command: Evaluate) -> Path:
             f"{len(vocabulary.names)} prompts for the {len(classes)} classes of the index: give one for each, in the "
             f"order {'; '.join(classes)}"
         )
-    if (command.predictions or command.shown) and command.of == "photos":
-        raise InputError("--predictions and --shown are about points: leave out --of photos")
+    if command.shown and command.of == "photos":
+        raise InputError("--shown is about points: leave out --of photos")
     check_range("margin", command.margin, 0, 1)
     if command.margin and command.refine != "soft":
         raise InputError("--margin is about --refine soft")
@@ -64,6 +66,8 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError("--masks is about --refine hard or soft")
     check_masks(command.masks)
     check_pairing(command.pairs)
+    if command.refine != "none" and command.run_folder is not None and command.masks == config.Masks():
+        command = replace(command, masks=_masks_of(read_about(command.run_folder)))
     positions = index.select(command.split)
     if not command.predictions and command.of != "photos" and not any_labelled(index, positions):
         raise InputError(
@@ -71,7 +75,9 @@ def evaluate(command: Evaluate) -> Path:
         )
     if command.shown or command.run_folder is None or command.of == "both":
         photos_of(index, positions)
-    command.out.mkdir(parents=True, exist_ok=True)  # if it cannot be, that is told before the work
+    if command.shown or command.run_folder is None or command.of != "points":
+        check_photos(index, positions)
+    usable_folder(command.out)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
     also: list[Callable[[Answer], None]] = []
@@ -87,7 +93,7 @@ def evaluate(command: Evaluate) -> Path:
     if command.run_folder is None or command.margin:
         metrics |= _of_answered(confusion)
     return Report(
-        task=f"evaluate {asked.who} on {index.dataset.name}",
+        task=f"evaluate {asked.who} on {index.dataset.name}: {_what(command)}",
         protocol=PIXELS if command.of == "photos" else POINTS,
         classes=vocabulary.names,
         metrics=metrics,
@@ -104,7 +110,20 @@ def _number(command: Evaluate, index: Index, positions: list[int]) -> str:
     """Of what was measured."""
     if command.of != "photos":
         return f"{len(positions)} scans"
-    return f"{len(labelled_photos(index, positions))} photos of {len(positions)} frames"
+    return f"{len(_photos(command, index, positions))} photos of {len(positions)} frames"
+
+
+def _photos(command: Evaluate, index: Index, positions: list[int]) -> list[Placed]:
+    """Those that are asked: where all labels are written, all."""
+    return asked_photos(index, positions, labelled=not command.predictions)
+
+
+def _what(command: Evaluate) -> str:
+    """What was asked to give the labels."""
+    of = "points, by both networks" if command.of == "both" else command.of
+    return (
+        of if command.refine == "none" else f"{of}, {command.refine} votes of masks by {command.masks.source}"
+    )
 
 
 def _words(run: Path | None, classes: tuple[str, ...]) -> Vocabulary:
@@ -134,7 +153,7 @@ def _clip(command: Evaluate, index: Index, positions: list[int], vocabulary: Voc
     clip = clip_labels(vocabulary, teacher, template, masks, command.refine, command.margin)
     samples = Samples(index, positions, config.Net(inputs=("one",)))
     if command.of == "photos":
-        found = photo_answers(clip, index, positions)
+        found = photo_answers(clip, _photos(command, index, positions), len(index.dataset.classes))
     elif command.refine == "none":
         found = projected(teacher, samples, command.pairs, clip.text, len(vocabulary.distractors))
     else:
@@ -171,9 +190,23 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
         if command.of == "both":
             found = together(run, photos, samples, vocabulary, command.pairs)
         else:
-            found = photo_answers(photos, index, positions)
+            found = photo_answers(photos, _photos(command, index, positions), len(index.dataset.classes))
     weights = ({"clip": run.about.weights} if run.about.weights else {}) | _of_masks(masks)
     return _Asked(command.run_folder.name, weights, run.about.settings, found)
+
+
+def _masks_of(about: About) -> config.Masks:
+    """How the masks were found that a run learnt from; the default where it did not."""
+    how = about.settings.get("masks")
+    if how is None:
+        return config.Masks()
+    return config.Masks(
+        how["source"],
+        how["weights"],
+        config.SamMasks(**how["sam"]),
+        config.Superpixels(**how["slic"]),
+        config.Felzenszwalb(**how["felzenszwalb"]),
+    )
 
 
 def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | None:
@@ -182,7 +215,7 @@ def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | Non
         return None
     masks = load_masks(command.masks, index.dataset.root)
     if command.of == "photos":
-        masks.fill([photo.path for _, photo in labelled_photos(index, positions)])
+        masks.fill([photo.path for _, photo in _photos(command, index, positions)])
     else:
         masks.fill(photos_of(index, positions))
     return masks

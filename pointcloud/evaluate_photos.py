@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,34 +27,49 @@ from pointcloud.samples import Samples
 PROTOCOL = "labels of all pixels, pooled over the photos; absent classes are skipped"
 
 
-def labelled_photos(index: Index, positions: list[int]) -> list[tuple[int, Photo]]:
-    """The photos that have truth, and the positions of their frames.
+Placed = tuple[int, Photo]
+"""The position of a frame, and a photo of it."""
+
+
+def asked_photos(index: Index, positions: list[int], labelled: bool) -> list[Placed]:
+    """The photos of some frames, all or those that have truth.
 
     Raises:
-        InputError: none has.
+        InputError: there is none.
     """
-    photos = [(position, photo) for position in positions for photo in index[position].photos if photo.labels]
-    if not photos:
-        raise InputError(f"{index.dataset.root}: no photo of these frames has labels to compare with")
-    return photos
+    photos = [(position, photo) for position in positions for photo in index[position].photos]
+    found = [each for each in photos if each[1].labels] if labelled else photos
+    if not found:
+        lacking = (
+            "no photo of these frames has labels to compare with; --predictions writes what pixels are called"
+            if photos
+            else "no frame of these has a photo"
+        )
+        raise InputError(f"{index.dataset.root}: {lacking}")
+    return found
 
 
-def photo_answers(called: PixelLabels, index: Index, positions: list[int]) -> Iterator[Answer]:
-    """The labels of each photo that has truth.
+def photo_answers(called: PixelLabels, photos: list[Placed], k: int) -> Iterator[Answer]:
+    """The labels of each photo.
+
+    Args:
+        k: classes of the index.
 
     Raises:
-        InputError: none has, or one has ids of no class.
+        InputError: truth has ids of no class.
     """
-    for position, photo in tqdm(labelled_photos(index, positions), "photos", unit="photo", leave=False):
-        assert photo.labels is not None
-        truth = read_ids(photo.labels).flatten().long()
-        foreign = truth[(truth >= len(index.dataset.classes)) & (truth != IGNORE)].unique().tolist()
-        if foreign:
-            raise InputError(
-                f"{photo.labels}: {foreign} are ids of no class; expected those of the index, or {IGNORE}"
-            )
+    for position, photo in tqdm(photos, "photos", unit="photo", leave=False):
         found = called.of(photo)
-        yield Answer(position, found, truth, torch.ones(len(found)))
+        truth = torch.full_like(found, IGNORE) if photo.labels is None else _truth(photo.labels, k)
+        yield Answer(position, found, truth, torch.ones(len(found)), photo)
+
+
+def _truth(path: Path, k: int) -> Int64[Tensor, " n"]:
+    truth = read_ids(path).flatten().long()
+    foreign = truth[(truth >= k) & (truth != IGNORE)].unique().tolist()
+    if foreign:
+        raise InputError(f"{path}: {foreign} are ids of no class; expected those of the index, or {IGNORE}")
+    return truth
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -24,7 +24,7 @@ from ovs3d.query import similarity
 from pointcloud.distributed import mean_over_processes
 from pointcloud.evaluate import PROTOCOL, answers, confusion_of
 from pointcloud.index import IGNORE, read_index
-from pointcloud.lightning_module import PointTraining, begin, check, new_model, trainer
+from pointcloud.lightning_module import PointTraining, begin, check, check_out, new_model, trainer
 from pointcloud.model import PointModel
 from pointcloud.objectives.supervised import cross_entropy, lovasz_softmax
 from pointcloud.runs import LINEAR, TEMPERATURE, TEXT, About, Run, read_about, text_embeddings, write_run
@@ -118,6 +118,7 @@ def finetune(command: Finetune) -> Path | None:
     began = time.monotonic()
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
+    check_out(command.out, index)
     classes = index.dataset.classes
     chosen = index.select("train", command.percent, command.share, command.share_from)
     samples = Samples(index, chosen, command.net, command.augment, command.fit.seed)

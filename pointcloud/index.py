@@ -5,6 +5,7 @@ that a frame is read without the others. Paths are relative to the data set's ro
 """
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,12 @@ def read_index(path: Path, root: Path | None = None) -> Index:
     if not dataset.root.is_dir():
         raise InputError(
             f"no folder {dataset.root}: if the data set was moved, say with --root where it lies now"
+        )
+    beside = path.resolve().parent.parent
+    if root is None and path.parent.name == ".ovs3d" and beside != dataset.root.resolve():
+        print(
+            f"the index in {beside} is of the data set in {dataset.root}; --root names another",
+            file=sys.stderr,
         )
     return Index(dataset, names, scenes, splits, tuple(lines))
 

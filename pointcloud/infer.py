@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovs3d.errors import InputError, check_range
+from ovs3d.outputs.folder import usable_folder
 from ovs3d.outputs.palette import label_colors
 from ovs3d.outputs.ply import write_ply
 from ovs3d.query import labels
@@ -27,23 +28,26 @@ def infer(command: Infer) -> None:
     """Write a PLY for each file of points.
 
     Raises:
-        InputError: no file, or one that cannot be read; two files would get the same name.
+        InputError: no file, or one that cannot be read; two files would get the same name, or one its own.
     """
     if command.threshold is not None:
         check_range("threshold", command.threshold, 0, 1)
     if command.intensity_max is not None and command.intensity_max <= 0:
         raise InputError(f"--intensity-max is above 0, not {command.intensity_max}")
+    scans = [_scan_file(path, command.intensity_max) for path in point_files(command.points)]
+    for scan in scans:
+        if (out := _labelled(command.out, scan.path)).resolve() == scan.path.resolve():
+            raise InputError(f"{out} is a scan to be labelled itself: write into another folder with --out")
+    usable_folder(command.out)
     run = load_run(command.run_folder, command.device)
     vocabulary, embeddings = run.question(command.vocabulary())
-    for path in point_files(command.points):
-        scan = read_scan(
-            _scan_file(path, command.intensity_max), DataSet("files", path.parent, vocabulary.names, {})
-        )
+    for file in scans:
+        scan = read_scan(file, DataSet("files", file.path.parent, vocabulary.names, {}))
         batch = sample(scan, run.about.net).to(run.device)
         probability = run.logits(batch.points, vocabulary, embeddings).softmax(dim=1).cpu()
         found = labels(probability, len(vocabulary.distractors), command.threshold).numpy()
         colors = label_colors(found)
-        out = command.out / f"{_stem(path)}.ply"
+        out = _labelled(command.out, file.path)
         write_ply(out, scan.xyz, colors, found, probability.max(dim=1).values.numpy(), vocabulary.names)
         names = [vocabulary.names[i] for i in np.unique(found[found >= 0])]
         print(f"{out}: {len(found)} points, {', '.join(names) or 'no answer'}")
@@ -74,6 +78,11 @@ def point_files(given: tuple[Path, ...]) -> list[Path]:
             f"{', '.join(twice[:2])} would be written to the same file: label them one after the other"
         )
     return files
+
+
+def _labelled(folder: Path, scan: Path) -> Path:
+    """Where the labels of a file of points are written."""
+    return folder / f"{_stem(scan)}.ply"
 
 
 def _stem(path: Path) -> str:

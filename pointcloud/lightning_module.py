@@ -2,6 +2,7 @@
 
 import json
 import math
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from ovs3d.atomic import atomic_file
 from ovs3d.device import usable_device
 from ovs3d.errors import InputError, check_range
 from ovs3d.optim import Muon
+from ovs3d.outputs.folder import usable_folder
 from pointcloud.config import Fit, Net, Training
+from pointcloud.index import Index
 from pointcloud.model import PointModel
 from pointcloud.nets.checkpoint import load_trunk
 from pointcloud.runs import read_about
@@ -29,6 +32,8 @@ _SEEN = "name", "inputs", "voxels", "voxel_size_m", "first_kernel"
 """Settings of a network that its trunk depends on."""
 _FREE = {("out",), ("root",), ("fit", "workers"), ("fit", "save_every")}
 """Settings that change no result: a run may go on with others."""
+_NAMED = 8
+"""Settings that are named where a run has others: another method has all others."""
 
 
 class PointTraining(lightning.LightningModule):
@@ -146,7 +151,7 @@ def check(command: Training) -> None:
         InputError: there is one.
     """
     fit, net = command.fit, command.net
-    check_range("fit.epochs", fit.epochs, 0, 10**6)
+    check_range("fit.epochs", fit.epochs, 1, 10**6)
     check_range("fit.batch-size", fit.batch_size, 1, 10**6)
     check_range("fit.devices", fit.devices, 1, torch.cuda.device_count() or 10**3)
     check_range("fit.workers", fit.workers, 0, 10**3)
@@ -166,6 +171,16 @@ def check(command: Training) -> None:
         raise InputError("--net.inputs: points have to bring something, for instance one")
 
 
+def check_out(out: Path, index: Index) -> None:
+    """Refuse to put a run among the files of its data set.
+
+    Raises:
+        InputError: it would be.
+    """
+    if out.resolve() == index.dataset.root.resolve():
+        raise InputError(f"{out} holds the data set itself: name a folder of its own with --out")
+
+
 def _sees_alike(net: Net, init: Path) -> None:
     """A trunk knows points as they were shown to it."""
     theirs = read_about(init).net
@@ -183,24 +198,41 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
     """The checkpoint from which a run goes on; None: there is none yet, it starts anew, and its settings are noted.
 
     Raises:
-        InputError: the folder holds a run with other settings.
+        InputError: the folder holds a run with other settings or damaged files, or cannot be written into.
     """
     noted = out / "settings.json"
     text = json.dumps(settings, indent=2, default=lambda path: str(path.resolve()))
     last = out / "checkpoints" / "last.ckpt"
     if noted.exists() and (last.exists() or (out / "run.json").exists()):
-        old, new = _flat(json.loads(noted.read_text())), _flat(json.loads(text))
+        old, new = _flat(_noted(noted)), _flat(json.loads(text))
         other = [".".join(name) for name in {**old, **new} if old.get(name, ...) != new.get(name, ...)]
         if other:
+            more = f" and {len(other) - _NAMED} more" if len(other) > _NAMED else ""
             raise InputError(
-                f"{out} holds a run with other settings ({', '.join(other)}): name a new folder with --out, or go on "
-                "with the same flags"
+                f"{out} holds a run with other settings ({', '.join(other[:_NAMED])}{more}): name a new folder with "
+                "--out, or go on with the same flags"
             )
+        if last.exists() and not zipfile.is_zipfile(last):
+            raise InputError(f"{last} is damaged: remove it to train anew, or name another folder with --out")
         return last if last.exists() else None
-    out.mkdir(parents=True, exist_ok=True)
+    usable_folder(out)
     with atomic_file(noted) as file:
         file.write(text.encode())
     return None
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """Settings of the run in a folder.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}), and with it what is known of this run: name another folder with --out"
+        ) from error
 
 
 def _flat(settings: Mapping[str, Any], *above: str) -> dict[tuple[str, ...], Any]:

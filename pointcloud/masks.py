@@ -27,6 +27,12 @@ from pointcloud.teacher import store_of
 
 _PHOTOS_TO_TELL = 256
 """Enough to tell how much is in a mask, before hours go into the others."""
+_FEW = 0.25
+"""Share of the pixels in masks below which it is said how to find more."""
+_MORE = (
+    "SAM leaves out masks that it thinks poor; lower --masks.sam.pred-iou-thresh and "
+    "--masks.sam.stability-score-thresh, or take --masks.source slic"
+)
 
 
 class MaskFinder(ABC):
@@ -74,11 +80,9 @@ class Masks:
             ids = self.of(photo)
             inside, pixels = inside + int((ids >= 0).sum()), pixels + ids.numel()
         if not inside:
-            raise InputError(
-                f"no mask in any of {len(some)} photos: SAM thinks all of them poor; lower "
-                "--masks.sam.pred-iou-thresh and --masks.sam.stability-score-thresh, or take --masks.source slic"
-            )
-        print(f"{inside / pixels:.0%} of the pixels of {len(some)} photos are in a mask")
+            raise InputError(f"no mask in any of {len(some)} photos: {_MORE}")
+        advice = f": {_MORE}" if inside < _FEW * pixels else ""
+        print(f"{inside / pixels:.0%} of the pixels of {len(some)} photos are in a mask{advice}")
         if len(some) < len(photos):
             self.store.fill(map(self._entry, photos), len(photos), "all masks")
 

@@ -1,6 +1,6 @@
 """Scans with what photos show of their points: what training without labels learns from."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from ovs3d.errors import InputError
 from pointcloud.config import Pairing
 from pointcloud.crops import cropped
 from pointcloud.frame import Frame, Photo, Scan, ScanFile
@@ -22,13 +23,26 @@ from pointcloud.sweeps import MergedScan, choose_sweeps, merge_sweeps
 from pointcloud.teacher import Denoising, PhotoFeatures, photos_of
 from pointcloud.voxelize import VoxelGrid
 
+_FRAMES_TO_TELL = 16
+"""Enough to tell how much there is to learn from."""
+
 
 @dataclass(frozen=True, eq=False)
-class PhotoBatch:
+class PhotoBatch(ABC):
     """Some scans, with what photos show of them."""
 
     scans: Batch
     """Without labels."""
+
+    @property
+    @abstractmethod
+    def shown(self) -> Int64[Tensor, " m"]:
+        """Rows of points that photos show; those in two photos are there twice."""
+
+    def learnt_from(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """What can be learnt from, and what to look at where there is none: how many, and of how many."""
+        of_points = len(self.shown.unique()), len(self.scans.labels)
+        return {("points are shown by a photo", "look at the poses of photos and at --pairs"): of_points}
 
     @property
     def frames(self) -> tuple[int, ...]:
@@ -52,6 +66,10 @@ class PairedBatch(PhotoBatch):
     """What the teacher sees at the pixel of each pair; not of unit length."""
     doubted: Bool[Tensor, "m k"]
     """Texts that the photo of each pair does not show; k is 0 without `Denoising`."""
+
+    @property
+    def shown(self) -> Int64[Tensor, " m"]:
+        return self.point
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +95,20 @@ class PhotoSamples(TrainingSamples):
     @abstractmethod
     def prepare(self) -> None:
         """Compute what is asked of the photos and not stored yet."""
+
+    def tell(self) -> None:
+        """Say of some frames how much of what a step has can be learnt from.
+
+        Raises:
+            InputError: nothing.
+        """
+        items = range(0, len(self), -(-len(self) // _FRAMES_TO_TELL))
+        each = [self[0, item].learnt_from() for item in items]
+        for what, cure in each[0]:
+            used, there = np.sum([counts[what, cure] for counts in each], axis=0)
+            if not used:
+                raise InputError(f"no {what} in {len(items)} frames: {cure}")
+            print(f"{used / there:.0%} of the {what} in {len(items)} frames")
 
     def photos(self) -> list[Path]:
         """Of all frames."""

@@ -44,7 +44,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as {what} ({error}); replace or remove it") from error
+        raise InputError(f"{path}: cannot be read as {what} ({error}); replace it") from error
 
 
 def count_rows(path: Path, row_bytes: int) -> int:

@@ -1,24 +1,29 @@
 """Predicted labels in the files that benchmarks take."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt32
+from PIL import Image
 
 from ovs3d.atomic import atomic_file
 from ovs3d.errors import InputError
+from ovs3d.geometry import Camera
+from ovs3d.outputs.palette import label_colors
 from pointcloud.evaluate import Answer
 from pointcloud.frame import Frame
-from pointcloud.index import Index
+from pointcloud.index import IGNORE, Index
 
 
 def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
-    """A function that writes the labels of one scan.
+    """A function that writes the labels of one scan, or of one photo.
 
     nuScenes: ``lidarseg/<split>/<token>_lidarseg.bin``, uint8 from 1. SemanticKITTI:
     ``sequences/<sequence>/predictions/<scan>.label``, uint32 raw ids. ScanNet: ``predictions/<scene>.txt``, a nyu40 id
     per line, 0 where there is no answer. All others: ``predictions/<frame>.npy``, int16 class ids, -1 where there is no
+    answer. Photos of all: ``predictions/<frame>/<photo>.png``, class ids in colours of a palette, 255 where there is no
     answer.
 
     Raises:
@@ -28,7 +33,11 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
 
     def write(answer: Answer) -> None:
         frame, labels = index[answer.position], answer.prediction.numpy()
-        if name == "nuscenes":
+        if answer.photo is not None:
+            name_of_photo = answer.photo.name.removesuffix(answer.photo.path.suffix)
+            path = out / "predictions" / frame.name / f"{name_of_photo}.png"
+            _save(path, _label_map(labels, answer.photo.camera))
+        elif name == "nuscenes":
             _complete(labels, frame)
             path = out / "lidarseg" / _devkit_split(frame, split) / f"{_token(frame)}_lidarseg.bin"
             _save(path, (labels + 1).astype(np.uint8).tobytes())
@@ -48,6 +57,16 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
                 np.save(file, labels.astype(np.int16))
 
     return write
+
+
+def _label_map(labels: np.ndarray, camera: Camera) -> bytes:
+    """A PNG."""
+    ids = np.where(labels < 0, IGNORE, labels).astype(np.uint8)
+    image = Image.fromarray(ids.reshape(camera.height, camera.width))
+    image.putpalette(label_colors(np.arange(IGNORE + 1)).flatten().tolist())
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _complete(labels: np.ndarray, frame: Frame) -> None:

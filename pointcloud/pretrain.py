@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ovs3d.errors import InputError, check_range
 from ovs3d.prompts.vocabulary import Vocabulary, asked_vocabulary
+from pointcloud.check import check_photos
 from pointcloud.index import read_index
-from pointcloud.lightning_module import PointTraining, begin, check, new_model, trainer
+from pointcloud.lightning_module import PointTraining, begin, check, check_out, new_model, trainer
 from pointcloud.model import PointModel
 from pointcloud.objectives.clip2scene import (
     pixel_cosine,
@@ -31,7 +32,7 @@ from pointcloud.objectives.distillation import distillation
 from pointcloud.paired import PairedBatch, PairedSamples, PhotoSamples
 from pointcloud.pairing import check_pairing
 from pointcloud.pixels import PixelFeatures
-from pointcloud.runs import TEXT, About, text_embeddings, write_run
+from pointcloud.runs import TEXT, About, read_about, text_embeddings, write_run
 from pointcloud.samples import Samples, scan_file
 from pointcloud.teacher import Denoising, PhotoFeatures, Teacher, load_teacher, photos_of
 
@@ -52,6 +53,7 @@ class PairedTraining(PointTraining):
         """The first of several processes computes what is asked of each photo, once; the others wait."""
         self.samples.check()
         self.samples.prepare()
+        self.samples.tell()
 
 
 class Distillation(PairedTraining):
@@ -225,10 +227,16 @@ def photographed(command: Pretraining) -> Samples:
         InputError: none of them has a photo, one has no points, or a number is none that a training can have.
     """
     check(command)
+    if command.init is not None and command.init.is_dir() and "held_out" in read_about(command.init).settings:
+        raise InputError(
+            f"--init {command.init} learnt from labels: pretrain is for what comes without them, finetune goes on with "
+            "such a run"
+        )
     check_range("photos", command.photos, 0, 10**6)
     check_pairing(command.pairs)
     lightning.seed_everything(command.fit.seed, verbose=False)
     index = read_index(command.index, command.root)
+    check_out(command.out, index)
     chosen = index.select("train", command.percent, command.share, command.share_from)
     shown = []
     for position in chosen:
@@ -237,6 +245,7 @@ def photographed(command: Pretraining) -> Samples:
         if frame.photos:
             shown.append(position)
     photos_of(index, shown)
+    check_photos(index, shown)
     return Samples(index, shown, command.net, command.augment, command.fit.seed)
 
 

@@ -65,7 +65,11 @@ class Pretraining(Training):
 
     def next_step(self) -> str:
         """What may be done with the run."""
-        return f"ask it: ovs3d-points evaluate --run {self.out} --index {self.index} --out {self.out}"
+        return f"ask it: ovs3d-points evaluate --run {self.out} {self._data()} --out {self.out}"
+
+    def _data(self) -> str:
+        """The flags that name what was trained on."""
+        return f"--index {self.index}" + ("" if self.root is None else f" --root {self.root}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ class Contrast(Pretraining):
     backbone: Backbone = field(default_factory=Backbone)
 
     def next_step(self) -> str:
-        return f"go on with its --net: ovs3d-points finetune --init {self.out} --index {self.index} --out <folder>"
+        return f"go on with its --net: ovs3d-points finetune --init {self.out} {self._data()} --out <folder>"
 
 
 @dataclass(frozen=True, kw_only=True)

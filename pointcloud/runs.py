@@ -198,7 +198,11 @@ def read_about(folder: Path) -> About:
             tuple(map(tuple, content.get("synonyms", ()))),
         )
     except FileNotFoundError:
-        raise InputError(f"no run in {folder}: expected run.json, which a finished training writes") from None
+        begun = (folder / "settings.json").exists()
+        cure = "; this one goes on if its command is given again" if begun else ""
+        raise InputError(
+            f"no run in {folder}: expected run.json, which a finished training writes{cure}"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not what a training of ovs3d-points writes ({error})") from error
 

@@ -135,7 +135,8 @@ def _input(scan: Scan, places: Float[np.ndarray, "n 3"], name: Input) -> Float[n
     if values is None:
         lacking = "colours" if name == "rgb" else "intensities"
         raise InputError(
-            f"the scans have no {lacking}: choose other --net.inputs than {name}, for instance one height"
+            f"the scans have no {lacking}, but the network takes {name}: train one with other --net.inputs, as one "
+            "height"
         )
     if name == "rgb":
         return values.astype(np.float32) / np.float32(127.5) - 1

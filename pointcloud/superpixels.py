@@ -110,6 +110,10 @@ class SuperpixelBatch(PhotoBatch):
     features: Float[Tensor, "s d"]
     """What the teacher sees in each superpixel that shows a point: the mean over all its pixels; not of unit length."""
 
+    @property
+    def shown(self) -> Int64[Tensor, " m"]:
+        return self.point
+
 
 @dataclass(frozen=True, eq=False)
 class SuperpixelSamples(PhotoSamples):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ovs3d.errors import InputError
+from ovs3d.errors import InputError, check_range
 from ovs3d.images import read_image
 from ovs3d.outputs.legend import legend_markdown
 from ovs3d.outputs.palette import heat_colors, label_colors
@@ -190,6 +190,7 @@ def _quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
 
 def view(command: "View", wait: Callable[[], None] | None = None) -> None:
     """Serve the page until interrupted, or until ``wait`` returns."""
+    check_range("port", command.port, 0, 65535)
     viser = require("viser", "points")
     index = read_index(command.index, command.root)
     run, question, asked = None, None, command.vocabulary()

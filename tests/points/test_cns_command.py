@@ -17,7 +17,10 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.errors import InputError
-from ovs3d.images import write_png
+from ovs3d.eval.confusion import Confusion
+from ovs3d.eval.miou import miou
+from ovs3d.images import read_ids, read_image, write_png
+from ovs3d.outputs.palette import label_colors
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud.cli import main
 from pointcloud.config import Net, Pairing
@@ -228,6 +231,32 @@ def test_the_report_names_sam_where_it_found_the_masks(labelled, tmp_path):
     assert measured(labelled, tmp_path / "colours", *flags, *MASKS)["weights"] == {"clip": "mini"}
 
 
+def test_labels_of_photos_are_written_as_pictures(trained, labelled, index, tmp_path):
+    report = measured(labelled, tmp_path, "--run", str(trained), "--of", "photos", "--predictions")
+    confusion = Confusion.empty(2)
+    for frame in (4, 5):
+        (written,) = (tmp_path / "predictions" / str(frame)).iterdir()
+        assert written.name == f"{frame}.png"
+        found = read_ids(written).long()
+        confusion = confusion.update(read_ids(labelled.parent.parent / f"{frame}_truth.png").long(), found)
+        colors = read_image(written)
+        assert (colors[found == 1] == torch.from_numpy(label_colors(np.array(1)))).all()
+    assert report["metrics"]["miou"] == pytest.approx(miou(confusion))
+    unknown = measured(index, tmp_path / "bare", "--run", str(trained), "--of", "photos", "--predictions")
+    assert unknown["split"] == "val: 2 photos of 2 frames"
+    again = (tmp_path / "bare" / "predictions" / "4" / "4.png").read_bytes()
+    assert again == (tmp_path / "predictions" / "4" / "4.png").read_bytes()
+
+
+def test_masks_are_by_default_those_that_the_run_learnt_from(trained, labelled, tmp_path):
+    ask = ["--run", str(trained), "--of", "photos", "--refine", "soft"]
+    own = measured(labelled, tmp_path / "own", *ask)
+    same = measured(labelled, tmp_path / "same", *ask, *MASKS)
+    assert own["config"]["masks"]["source"] == "felzenszwalb"
+    assert own["metrics"] == same["metrics"]
+    assert own["task"].endswith(": photos, soft votes of masks by felzenszwalb")
+
+
 NO_MASK = [
     f"--masks.sam.{each}" for each in ("points-per-side=1", "pred-iou-thresh=1", "stability-score-thresh=1")
 ]
@@ -257,6 +286,10 @@ MISTAKES = {
     "superpixels": (["--masks.slic.count", "0"], "--masks.slic.count is from 1"),
     "compact": (["--masks.slic.compactness", "-1"], "--masks.slic.compactness is from"),
     "blur": (["--masks.felzenszwalb.sigma", "-1"], "--masks.felzenszwalb.sigma is from 0"),
+    "sure of nothing at all": (
+        ["--refine", "soft", "--margin", "1", "--no-multi-view"],
+        "no pixels have a label in 4 frames: look at the classes, and lower --margin",
+    ),
     "one class": (["--prompt", "table"], "one class, table, has nothing to be told apart from"),
     "no mask": (
         ["--masks.source", "sam", *NO_MASK],
@@ -380,9 +413,13 @@ QUESTIONS = {
         ["--refine", "hard", *NO_MASK],
         "no mask in any of",
     ),
-    "predictions of photos": (
-        ["--run", "{run}", "--of", "photos", "--predictions"],
-        "--predictions and --shown are about points",
+    "shown photos": (
+        ["--run", "{run}", "--of", "photos", "--shown"],
+        "--shown is about points",
+    ),
+    "predictions of no photos": (
+        ["--run", "{run}", "--of", "photos", "--predictions", "--index", "{dark}"],
+        "no frame of these has a photo",
     ),
     "both without photos": (
         ["--run", "{run}", "--of", "both", "--index", "{dark}"],

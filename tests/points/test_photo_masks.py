@@ -89,3 +89,15 @@ def test_weights_are_those_beside_the_clip_of_the_data_set(tmp_path):
     )
     with pytest.raises(InputError, match="vit_x"):
         load_masks(Masks(weights="vit_x/none"), tmp_path)
+
+
+@pytest.mark.parametrize(("share", "advised"), [(0.2, True), (0.3, False)])
+def test_few_masks_come_with_advice(share, advised, photo, tmp_path, capsys, monkeypatch):
+    masks = load_masks(Masks("slic"), tmp_path)
+    ids = torch.full((10, 10), -1)
+    ids[:, : round(10 * share)] = 0
+    monkeypatch.setattr(type(masks.find), "__call__", lambda *_: ids)
+    masks.fill([photo])
+    said = capsys.readouterr().out
+    assert f"{share:.0%} of the pixels of 1 photos are in a mask" in said
+    assert ("lower --masks.sam.pred-iou-thresh" in said) == advised

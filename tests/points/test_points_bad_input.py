@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pytest
 import torch
 from tiny_nuscenes import write_tiny_nuscenes
 from tiny_scans import CLASSES, tiny_scan, write_tiny
+from tqdm import tqdm
 
+from ovs3d.errors import InputError, exit_on_input_error
+from ovs3d.outputs.ply import write_ply
 from pointcloud.cli import main
 from pointcloud.config import Net
+from pointcloud.index import read_index
 from pointcloud.index_command import Index
 from pointcloud.model import PointModel
 from pointcloud.runs import About, write_run
@@ -153,6 +158,7 @@ def test_a_damaged_run_and_a_folder_without_one_are_refused(run, refused, tmp_pa
 
 
 NUMBERS = {
+    "--fit.epochs": "0",
     "--fit.batch-size": "0",
     "--fit.seed": "-1",
     "--fit.devices": "0",
@@ -219,3 +225,56 @@ def test_intensities_of_any_range_are_answered_once_their_range_is_said(run, ref
     assert "above 0" in refused(*line, "--intensity-max", "0")
     main([str(each) for each in (*line, "--intensity-max", "255")])
     assert (tmp_path / "out" / "scan.ply").exists()
+
+
+def test_scans_are_not_written_over(run, refused, tmp_path):
+    points, _ = tiny_scan(0)
+    scan = tmp_path / "scans" / "0.ply"
+    write_ply(scan, points[:, :3], np.zeros((len(points), 3), np.uint8))
+    before = scan.read_bytes()
+    said = refused("infer", "--run", run, "--points", scan, "--out", tmp_path / "scans" / ".." / "scans")
+    assert "0.ply is a scan to be labelled itself: write into another folder with --out" in said
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["infer", "finetune", "evaluate"])
+def test_folders_that_cannot_be_written_are_told_before_the_work(command, data, run, refused):
+    lines = {
+        "infer": ["--run", run, "--points", data / "0.bin"],
+        "finetune": ["--index", data / ".ovs3d" / "index.jsonl", *FLAGS],
+        "evaluate": ["--run", run, "--index", data / ".ovs3d" / "index.jsonl"],
+    }
+    said = refused(command, *lines[command], "--out", "/proc/none/there")
+    assert "/proc/none/there: nothing can be written there" in said
+
+
+def test_a_run_is_not_put_among_the_files_of_its_data(data, refused):
+    said = refused("finetune", "--index", data / ".ovs3d" / "index.jsonl", "--out", data, *FLAGS)
+    assert f"{data} holds the data set itself: name a folder of its own with --out" in said
+    assert not (data / "settings.json").exists()
+
+
+def test_ports_that_are_none_are_refused(data, refused):
+    said = refused("view", "--index", data / ".ovs3d" / "index.jsonl", "--port", "99999")
+    assert "--port is from 0 to 65535, not 99999" in said
+
+
+def test_an_index_that_was_copied_with_its_data_says_whose_it_is(data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "copy")
+    index = tmp_path / "copy" / ".ovs3d" / "index.jsonl"
+    read_index(data / ".ovs3d" / "index.jsonl")
+    read_index(index, tmp_path / "copy")
+    assert not capsys.readouterr().err
+    read_index(index)
+    assert f"the index in {tmp_path / 'copy'} is of the data set in {data}" in capsys.readouterr().err
+
+
+def test_an_error_has_a_line_of_its_own_below_a_bar(capsys):
+    def work() -> None:
+        with exit_on_input_error():
+            for _ in tqdm(range(3)):
+                raise InputError("broken")
+
+    with pytest.raises(SystemExit, match=r"^2$"):
+        work()
+    assert capsys.readouterr().err.splitlines()[-1] == "error: broken"

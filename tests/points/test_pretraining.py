@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_scans import HEIGHT, WIDTH, pixels_of, write_tiny
+from tiny_scans import HEIGHT, WIDTH, pixels_of, tiny_scan, write_tiny
 from trainings import SHORT, check_that_it_goes_on, losses, pretrained
 
 from ovs3d.foundation.clip import load_clip
 from ovs3d.foundation.dense import dense_features
 from ovs3d.foundation.dense_options import DenseOptions
 from ovs3d.foundation.store import FeatureStore
-from ovs3d.images import read_image
+from ovs3d.images import read_image, write_png
 from ovs3d.prompts.bank import PromptBank
 from ovs3d.prompts.vocabulary import Vocabulary
 from pointcloud import config
@@ -34,7 +34,7 @@ from pointcloud.objectives.clip2scene import (
 from pointcloud.paired import PairedSamples
 from pointcloud.pixels import PixelFeatures
 from pointcloud.pretrain import LOCAL, Consistency
-from pointcloud.pretrain_command import Clip2Scene, Cns
+from pointcloud.pretrain_command import Clip2Scene, Cns, Distill
 from pointcloud.runs import TEXT, load_run
 from pointcloud.samples import Samples
 from pointcloud.teacher import Denoising, Teacher, load_teacher
@@ -578,6 +578,44 @@ def test_a_broken_photo_is_named(content, expected, tmp_path, capsys):
             ]
         )
     assert expected in capsys.readouterr().err
+
+
+def test_a_photo_of_another_size_is_named_before_clip_looks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Teacher, "map", None)
+    path = write_tiny(tmp_path / "data", train=1, val=1, photos=True)
+    write_png(tmp_path / "data" / "0.png", np.zeros((48, 64, 3), np.uint8))
+    line = ["--index", str(path), "--teacher.weights", "mini", "--out", str(tmp_path / "out")]
+    for command in (["pretrain", *METHODS["distill"]], ["evaluate", "--split", "train"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main([*command, *line])
+        said = capsys.readouterr().err
+        assert "0.png: 48 x 64 pixels (height x width), where its calibration has 96 x 128" in said
+
+
+def test_it_is_said_how_many_points_photos_show_and_an_error_if_none_is(index, trained, tmp_path, capsys):
+    method, flags = METHODS[trained[0]], ["--fit.epochs", "1", "--pairs.visibility", "none"]
+    pretrained([*method, *flags], index, tmp_path / "run")
+    rows, cols = np.concatenate([pixels_of(tiny_scan(i)[0]) for i in range(4)], axis=1)
+    shown = np.mean((rows >= 0) & (rows < HEIGHT) & (cols >= 0) & (cols < WIDTH))
+    assert f"{shown:.0%} of the points are shown by a photo in 4 frames" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^2$"):
+        pretrained([*method, *flags, "--pairs.min-depth-m", "1000"], index, tmp_path / "dark")
+    assert "no points are shown by a photo in 4 frames: look at the poses" in capsys.readouterr().err
+
+
+def test_runs_that_learnt_from_labels_are_no_start(index, tmp_path, capsys):
+    labelled = write_tiny(tmp_path / "data", train=1, val=1)
+    main(
+        ["finetune", "--index", str(labelled), *SHORT, "--fit.epochs", "1", "--out", str(tmp_path / "taught")]
+    )
+    with pytest.raises(SystemExit, match=r"^2$"):
+        pretrained([*METHODS["distill"], "--init", str(tmp_path / "taught")], index, tmp_path / "run")
+    assert "taught learnt from labels" in capsys.readouterr().err
+
+
+def test_what_to_do_next_names_the_data_that_was_moved():
+    run = Distill(index=Path("index.jsonl"), out=Path("run"), root=Path("moved"))
+    assert "--index index.jsonl --root moved --out run" in run.next_step()
 
 
 def test_frames_without_photos_are_left_out(index, tmp_path):

@@ -78,11 +78,21 @@ def test_a_run_goes_on_with_settings_that_change_no_result_and_not_as_another_me
     assert begin(tmp_path, {"fit": {"lr": 0.2}}) is None  # nothing was trained yet
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.parent.mkdir()
-    last.touch()
+    torch.save({}, last)
     assert begin(tmp_path, {"fit": {"lr": 0.2, "workers": 4}, "root": "moved", "out": "moved"}) == last
     for other in ({"fit": {"lr": 0.2}, "semantic": "none"}, {}, {"fit": {"lr": 0.3}}):
         with pytest.raises(InputError, match="other settings"):
             begin(tmp_path, other)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "settings.json"])
+def test_a_run_with_damaged_files_does_not_go_on(name, tmp_path):
+    begin(tmp_path, {})
+    (tmp_path / "run.json").touch()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"PK\x03\x04 and then no more")
+    with pytest.raises(InputError, match=rf"{name} is damaged"):
+        begin(tmp_path, {})
 
 
 def test_a_run_goes_on_wherever_its_files_are_named_from(tmp_path, monkeypatch):
