@@ -271,10 +271,10 @@ def test_an_index_that_was_copied_with_its_data_says_whose_it_is(data, tmp_path,
 
 def test_an_error_has_a_line_of_its_own_below_a_bar(capsys):
     def work() -> None:
-        with exit_on_input_error():
-            for _ in tqdm(range(3)):
-                raise InputError("broken")
+        bar = tqdm(total=3)
+        bar.update()
+        raise InputError("broken")
 
-    with pytest.raises(SystemExit, match=r"^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"), exit_on_input_error():
         work()
     assert capsys.readouterr().err.splitlines()[-1] == "error: broken"
