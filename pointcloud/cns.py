@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ovs3d.errors import InputError, check_range
 from ovs3d.prompts.vocabulary import Vocabulary
@@ -250,8 +251,8 @@ def _sam(command: Cns, scans: Samples) -> SamFeatures:
 def _say_size(sam: SamFeatures, photos: list[Path]) -> None:
     """What SAM's features take on the disk, before the first of them is computed."""
     if sam.store is not None:
-        size = sam.bytes_of(photos) / 1e9
-        print(f"SAM's features of {len(photos)} photos: {size:.2f} GB in {sam.store.folder}")
+        size = tqdm.format_sizeof(sam.bytes_of(photos), "B")
+        print(f"SAM's features of {len(photos)} photos: {size} in {sam.store.folder}")
 
 
 def _check(command: Cns) -> None:

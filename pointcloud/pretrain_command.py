@@ -38,6 +38,8 @@ class Features:
 
     def run(self) -> None:
         """Say what it will take, then compute what is missing."""
+        from tqdm import tqdm
+
         from pointcloud.index import read_index
         from pointcloud.teacher import load_teacher, photos_of
 
@@ -47,9 +49,8 @@ class Features:
         teacher = load_teacher(self.teacher, index.dataset.root)
         start = time.perf_counter()
         size, folder = teacher.map(photos[0]).nbytes, teacher.store.folder
-        print(
-            f"{len(photos)} photos, about {size / 1000:.0f} kB each: {size * len(photos) / 1e9:.2f} GB in {folder}"
-        )
+        each, whole = (tqdm.format_sizeof(n, "B") for n in (size, size * len(photos)))
+        print(f"{len(photos)} photos, about {each} each: {whole} in {folder}")
         teacher.fill(photos)
         seconds = time.perf_counter() - start
         print(f"CLIP {teacher.clip.weights}: {seconds / len(photos):.3f} s per photo")

@@ -318,7 +318,7 @@ def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path,
     monkeypatch.setattr(SamFeatures, "map", asked)
     with pytest.raises(SystemExit, match=r"^2$"):
         pretrained([*FLAGS, "--latent.feature-dir", str(tmp_path / "sam")], index, tmp_path / "run")
-    assert f"SAM's features of 4 photos: 0.00 GB in {tmp_path / 'sam'}" in said[0]
+    assert f"SAM's features of 4 photos: 154kB in {tmp_path / 'sam'}" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_features_are_computed_once_and_their_size_is_said_first(index, tmp_path
     line = ["features", "--index", str(index), "--feature-dir", str(tmp_path), "--splits", "train", "val"]
     main(line)
     said = capsys.readouterr().out
-    assert said.startswith("6 photos, about 3 kB each: 0.00 GB in ")
+    assert said.startswith("6 photos, about 3.07kB each: 18.4kB in ")
     files = sorted(tmp_path.glob("clip-dense-*.safetensors"))
     assert len(files) == 6
     times = [file.stat().st_mtime_ns for file in files]
