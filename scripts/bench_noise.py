@@ -97,7 +97,7 @@ class BenchNoise:
     streets: Path = Path("outputs/clip2scene")
     """Where those are, or will be made."""
     pandaset: Path | None = None
-    """Index of scripts/pandaset_folder.py's folder; none: streets alone."""
+    """Index of scripts/pandaset_folder.py's folder with --train 0 20 40 41 42 43; none: streets alone."""
     rows: Path = Path("docs/reports/noise.jsonl")
     """A line for each result."""
     wrong: tuple[float, ...] = (0.2, 0.4, 0.6)
