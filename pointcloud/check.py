@@ -51,8 +51,11 @@ def check_frame(frame: Frame, dataset: DataSet, read: bool = False) -> Checked:
     return Checked(kept, tuple(problems))
 
 
-def check_photos(index: Index, positions: Iterable[int]) -> None:
+def check_photos(index: Index, positions: Iterable[int], labels: bool) -> None:
     """Check that the photos of some frames still are what the index says, before they are worked on.
+
+    Args:
+        labels: theirs too; otherwise these are not even opened.
 
     Raises:
         InputError: one is not, or is not there.
@@ -60,7 +63,7 @@ def check_photos(index: Index, positions: Iterable[int]) -> None:
     for position in positions:
         for photo in index[position].photos:
             try:
-                _check_photo(photo)
+                _check_photo(photo if labels else replace(photo, labels=None))
             except InputError as error:
                 raise InputError(f"{error}; if photos were changed, index the data set again") from error
 

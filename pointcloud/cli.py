@@ -93,7 +93,6 @@ class Evaluate(_Question):
     Not for --of both."""
     teacher: Teacher = field(default_factory=Teacher)
     masks: Masks = field(default_factory=Masks)
-    """What divides photos into masks, and where they are kept. Default: what the run learnt from, if it did."""
     pairs: Pairing = field(default_factory=Pairing)
 
     def run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from pointcloud.pairing import check_pairing
 from pointcloud.pixel_labels import clip_labels
 from pointcloud.predictions import writer
 from pointcloud.projected import projected, projected_votes
-from pointcloud.runs import About, load_run, read_about
+from pointcloud.runs import load_run, read_about
 from pointcloud.samples import Samples, any_labelled
 from pointcloud.teacher import load_teacher, photos_of
 
@@ -66,8 +66,6 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError("--masks is about --refine hard or soft")
     check_masks(command.masks)
     check_pairing(command.pairs)
-    if command.refine != "none" and command.run_folder is not None and command.masks == config.Masks():
-        command = replace(command, masks=_masks_of(read_about(command.run_folder)))
     positions = index.select(command.split)
     if not command.predictions and command.of != "photos" and not any_labelled(index, positions):
         raise InputError(
@@ -76,7 +74,7 @@ def evaluate(command: Evaluate) -> Path:
     if command.shown or command.run_folder is None or command.of == "both":
         photos_of(index, positions)
     if command.shown or command.run_folder is None or command.of != "points":
-        check_photos(index, positions)
+        check_photos(index, positions, labels=command.of == "photos")
     usable_folder(command.out)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)
@@ -193,20 +191,6 @@ def _run(command: Evaluate, index: Index, positions: list[int], vocabulary: Voca
             found = photo_answers(photos, _photos(command, index, positions), len(index.dataset.classes))
     weights = ({"clip": run.about.weights} if run.about.weights else {}) | _of_masks(masks)
     return _Asked(command.run_folder.name, weights, run.about.settings, found)
-
-
-def _masks_of(about: About) -> config.Masks:
-    """How the masks were found that a run learnt from; the default where it did not."""
-    how = about.settings.get("masks")
-    if how is None:
-        return config.Masks()
-    return config.Masks(
-        how["source"],
-        how["weights"],
-        config.SamMasks(**how["sam"]),
-        config.Superpixels(**how["slic"]),
-        config.Felzenszwalb(**how["felzenszwalb"]),
-    )
 
 
 def _masks(command: Evaluate, index: Index, positions: list[int]) -> Masks | None:

@@ -73,7 +73,7 @@ def _complete(labels: np.ndarray, frame: Frame) -> None:
     if (labels < 0).any():
         raise InputError(
             f"{frame.name}: {(labels < 0).sum()} points without an answer, but this benchmark wants a class for each: "
-            "ask without distractors"
+            "ask without distractors, and a run: CLIP alone has none where no photo shows a point"
         )
 
 

@@ -245,7 +245,7 @@ def photographed(command: Pretraining) -> Samples:
         if frame.photos:
             shown.append(position)
     photos_of(index, shown)
-    check_photos(index, shown)
+    check_photos(index, shown, labels=False)
     return Samples(index, shown, command.net, command.augment, command.fit.seed)
 
 

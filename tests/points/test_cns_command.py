@@ -227,6 +227,7 @@ def test_the_report_names_sam_where_it_found_the_masks(labelled, tmp_path):
     flags = ["--of", "photos", "--refine", "soft"]
     easily = ["points-per-side=4", "pred-iou-thresh=0", "stability-score-thresh=0"]
     by_sam = measured(labelled, tmp_path / "sam", *flags, *(f"--masks.sam.{each}" for each in easily))
+    assert by_sam["task"].endswith(" votes of masks by sam")
     assert by_sam["weights"] == {"clip": "mini", "sam": "mini"}
     assert measured(labelled, tmp_path / "colours", *flags, *MASKS)["weights"] == {"clip": "mini"}
 
@@ -246,15 +247,6 @@ def test_labels_of_photos_are_written_as_pictures(trained, labelled, index, tmp_
     assert unknown["split"] == "val: 2 photos of 2 frames"
     again = (tmp_path / "bare" / "predictions" / "4" / "4.png").read_bytes()
     assert again == (tmp_path / "predictions" / "4" / "4.png").read_bytes()
-
-
-def test_masks_are_by_default_those_that_the_run_learnt_from(trained, labelled, tmp_path):
-    ask = ["--run", str(trained), "--of", "photos", "--refine", "soft"]
-    own = measured(labelled, tmp_path / "own", *ask)
-    same = measured(labelled, tmp_path / "same", *ask, *MASKS)
-    assert own["config"]["masks"]["source"] == "felzenszwalb"
-    assert own["metrics"] == same["metrics"]
-    assert own["task"].endswith(": photos, soft votes of masks by felzenszwalb")
 
 
 NO_MASK = [
@@ -315,7 +307,7 @@ def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path,
         raise InputError("enough")
 
     said: list[str] = []
-    monkeypatch.setattr(SamFeatures, "map", asked)
+    monkeypatch.setattr(SamFeatures, "_embedding", asked)
     with pytest.raises(SystemExit, match=r"^2$"):
         pretrained([*FLAGS, "--latent.feature-dir", str(tmp_path / "sam")], index, tmp_path / "run")
     assert f"SAM's features of 4 photos: 154kB in {tmp_path / 'sam'}" in said[0]
@@ -325,7 +317,7 @@ def test_the_size_of_sams_features_is_said_before_there_are_any(index, tmp_path,
     ("changes", "said"), [(["--image.init", "none.pt"], "none.pt"), (["--fit.lr", "1"], "fit.lr")]
 )
 def test_mistakes_are_told_before_sam_looks_at_photos(changes, said, trained, index, capsys, monkeypatch):
-    monkeypatch.setattr(SamFeatures, "map", lambda *_: pytest.fail("SAM was asked"))
+    monkeypatch.setattr(SamFeatures, "_embedding", lambda *_: pytest.fail("SAM was asked"))
     with pytest.raises(SystemExit, match=r"^2$"):
         pretrained([*FLAGS, *changes], index, trained)
     assert said in capsys.readouterr().err

@@ -22,6 +22,7 @@ from pointcloud import config
 from pointcloud.cli import main, parse
 from pointcloud.config import Augment, Net, Pairing
 from pointcloud.index import read_index, write_index
+from pointcloud.index_command import Index
 from pointcloud.model import PointModel
 from pointcloud.nets.points import Points
 from pointcloud.nets.spvcnn import SPVCNN
@@ -590,6 +591,23 @@ def test_a_photo_of_another_size_is_named_before_clip_looks(tmp_path, capsys, mo
             main([*command, *line])
         said = capsys.readouterr().err
         assert "0.png: 48 x 64 pixels (height x width), where its calibration has 96 x 128" in said
+
+
+def test_labels_of_photos_are_not_opened(tmp_path):
+    path = write_tiny(tmp_path / "data", train=2, val=1, photos=True)
+    cameras = tmp_path / "data" / "cameras.json"
+    content = json.loads(cameras.read_text())
+    truth = tmp_path / "data" / "truth.png"
+    write_png(truth, np.zeros((HEIGHT, WIDTH), np.uint8))
+    for scan in content["scans"].values():
+        scan["photos"][0]["labels"] = truth.name
+    cameras.write_text(json.dumps(content))
+    Index("folder", tmp_path / "data").run()
+    truth.unlink()
+    weights = ["--teacher.weights", "mini", "--fit.epochs", "1"]
+    out = pretrained([*METHODS["distill"], *weights], path, tmp_path / "run")
+    assert read_index(path)[0].photos[0].labels == truth
+    assert (out / "run.json").exists()
 
 
 def test_it_is_said_how_many_points_photos_show_and_an_error_if_none_is(index, trained, tmp_path, capsys):
