@@ -39,6 +39,7 @@ def test_the_commands_on_point_clouds_are_understood():
         "Infer",
         "Pretrain",
         "Evaluate",
+        "Evaluate",
         "Pretrain",
         "Finetune",
     ]
