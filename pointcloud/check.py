@@ -7,7 +7,7 @@ from pathlib import Path
 from ovs3d.errors import InputError
 from ovs3d.images import image_size
 from pointcloud.frame import Frame, Photo, ScanFile
-from pointcloud.index import DataSet, Index
+from pointcloud.index import DataSet
 from pointcloud.label_files import count_labels
 from pointcloud.scans import format_of, read_scan
 
@@ -51,8 +51,8 @@ def check_frame(frame: Frame, dataset: DataSet, read: bool = False) -> Checked:
     return Checked(kept, tuple(problems))
 
 
-def check_photos(index: Index, positions: Iterable[int], labels: bool) -> None:
-    """Check that the photos of some frames still are what the index says, before they are worked on.
+def check_photos(photos: Iterable[Photo], labels: bool) -> None:
+    """Check that photos still are what the index says, before they are worked on.
 
     Args:
         labels: theirs too; otherwise these are not even opened.
@@ -60,12 +60,11 @@ def check_photos(index: Index, positions: Iterable[int], labels: bool) -> None:
     Raises:
         InputError: one is not, or is not there.
     """
-    for position in positions:
-        for photo in index[position].photos:
-            try:
-                _check_photo(photo if labels else replace(photo, labels=None))
-            except InputError as error:
-                raise InputError(f"{error}; if photos were changed, index the data set again") from error
+    for photo in photos:
+        try:
+            _check_photo(photo if labels else replace(photo, labels=None))
+        except InputError as error:
+            raise InputError(f"{error}; if photos were changed, index the data set again") from error
 
 
 def _check_scan(file: ScanFile, dataset: DataSet, read: bool) -> None:

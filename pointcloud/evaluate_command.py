@@ -71,10 +71,10 @@ def evaluate(command: Evaluate) -> Path:
         raise InputError(
             f"no scan of split {command.split!r} has labels to compare with: infer and view need none"
         )
-    if command.shown or command.run_folder is None or command.of == "both":
-        photos_of(index, positions)
     if command.shown or command.run_folder is None or command.of != "points":
-        check_photos(index, positions, labels=command.of == "photos")
+        photos_of(index, positions)
+        for position in positions:
+            check_photos(index[position].photos, labels=command.of == "photos")
     usable_folder(command.out)
     ask = _clip if command.run_folder is None else _run
     asked = ask(command, index, positions, vocabulary)

@@ -35,17 +35,15 @@ def asked_photos(index: Index, positions: list[int], labelled: bool) -> list[Pla
     """The photos of some frames, all or those that have truth.
 
     Raises:
-        InputError: there is none.
+        InputError: none has truth.
     """
     photos = [(position, photo) for position in positions for photo in index[position].photos]
     found = [each for each in photos if each[1].labels] if labelled else photos
     if not found:
-        lacking = (
-            "no photo of these frames has labels to compare with; --predictions writes what pixels are called"
-            if photos
-            else "no frame of these has a photo"
+        raise InputError(
+            f"{index.dataset.root}: no photo of these frames has labels to compare with; --predictions writes what "
+            "pixels are called"
         )
-        raise InputError(f"{index.dataset.root}: {lacking}")
     return found
 
 

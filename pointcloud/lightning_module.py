@@ -212,9 +212,11 @@ def begin(out: Path, settings: Mapping[str, Any]) -> Path | None:
                 f"{out} holds a run with other settings ({', '.join(other[:_NAMED])}{more}): name a new folder with "
                 "--out, or go on with the same flags"
             )
-        if last.exists() and not zipfile.is_zipfile(last):
+        if not last.exists():
+            return None
+        if not zipfile.is_zipfile(last):
             raise InputError(f"{last} is damaged: remove it to train anew, or name another folder with --out")
-        return last if last.exists() else None
+        return last
     usable_folder(out)
     with atomic_file(noted) as file:
         file.write(text.encode())

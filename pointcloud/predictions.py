@@ -60,7 +60,7 @@ def writer(index: Index, out: Path, split: str) -> Callable[[Answer], None]:
 
 
 def _label_map(labels: np.ndarray, camera: Camera) -> bytes:
-    """A PNG."""
+    """The bytes of a PNG of class ids with a palette."""
     ids = np.where(labels < 0, IGNORE, labels).astype(np.uint8)
     image = Image.fromarray(ids.reshape(camera.height, camera.width))
     image.putpalette(label_colors(np.arange(IGNORE + 1)).flatten().tolist())

@@ -243,9 +243,9 @@ def photographed(command: Pretraining) -> Samples:
         frame = index[position]
         scan_file(frame)
         if frame.photos:
+            check_photos(frame.photos, labels=False)
             shown.append(position)
     photos_of(index, shown)
-    check_photos(index, shown, labels=False)
     return Samples(index, shown, command.net, command.augment, command.fit.seed)
 
 

@@ -7,7 +7,6 @@ its parameters. So nothing is ever out of date, and scenes of the same name do n
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
-from ovs3d.atomic import atomic_file, remove_stale_files
+from ovs3d.atomic import atomic_file, remove_stale_files, try_to_write
 from ovs3d.errors import FULL, InputError
 
 FORMAT_VERSION = 1
@@ -110,10 +109,8 @@ class FeatureStore:
         if self._is_prepared:
             return
         with self._disk_errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try_to_write(self.folder)
             remove_stale_files(self.folder)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
         self._is_prepared = True
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Folders that results go into."""
 
-import tempfile
 from pathlib import Path
 
+from ovs3d.atomic import try_to_write
 from ovs3d.errors import InputError
 
 
@@ -13,9 +13,7 @@ def usable_folder(path: Path) -> None:
         InputError: that is not possible.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
+        try_to_write(path)
     except OSError as error:
         raise InputError(
             f"{path}: nothing can be written there ({error.strerror}): name another folder with --out"
